@@ -43,8 +43,7 @@ impl<G: Guest> Lower<'_, G> {
 
     /// Leaves if another thread, or a signal handler, asked for attention.
     pub(super) fn poll(&mut self, pc: u64) {
-        let offset = (offset_of!(Core, attention)) as i64;
-        let address = self.b.ins().iadd_imm_s(self.cpu, offset);
+        let address = self.core_load(types::I64, constant(), Core::ATTENTION_AT);
         // Atomic, so that it is repeated in every turn of a loop.
         let attention = self.b.ins().atomic_load(types::I32, own(), address);
         self.unlikely(attention, |l| {
@@ -96,13 +95,13 @@ impl<G: Guest> Lower<'_, G> {
         let offset = self.b.ins().ishl_imm_u(index, size_of::<JumpEntry>().ilog2() as i64);
         let cache = self.core_load(types::I64, constant(), offset_of!(Core, jump_cache));
         let entry = self.b.ins().iadd(cache, offset);
-        let found = self.b.ins().load(types::I64, own(), entry, offset_of!(JumpEntry, pc) as i32);
+        let found = self.b.ins().load(types::I64, own(), entry, JumpEntry::PC as i32);
         let miss = self.b.ins().icmp(IntCC::NotEqual, found, pc);
         self.unlikely(miss, |l| {
             l.b.ins().store(own(), pc, l.cpu, offset_of!(Core, pc) as i32);
             l.leave(Exit::Lookup);
         });
-        let code = self.b.ins().load(types::I64, own(), entry, offset_of!(JumpEntry, code) as i32);
+        let code = self.b.ins().load(types::I64, own(), entry, JumpEntry::CODE as i32);
         let slot = self.b.ins().iconst(types::I64, 0);
         self.b.ins().return_call_indirect(self.unit_sig, code, &[self.cpu, slot]);
     }
