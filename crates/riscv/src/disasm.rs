@@ -62,12 +62,12 @@ fn text(insn: &Insn, pc: u64) -> String {
         _ => "",
     };
     let rm = match insn.rm {
-        rm if encoding.format.rounds() => ["rne", "rtz", "rdn", "rup", "rmm", "?", "?", "dyn"]
-            .get(usize::from(rm))
-            .filter(|&&name| name != "dyn")
-            .map_or(String::new(), |name| format!(",{name}")),
-        _ => String::new(),
+        rm if encoding.format.rounds() => {
+            [",rne", ",rtz", ",rdn", ",rup", ",rmm"].get(usize::from(rm)).copied()
+        }
+        _ => None,
     };
+    let rm = rm.unwrap_or_default();
     match operands.is_empty() {
         true => format!("{name}{suffix}"),
         false => format!("{name}{suffix} {operands}{rm}"),

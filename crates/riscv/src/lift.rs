@@ -30,19 +30,11 @@ pub(crate) enum Then {
 
 /// Appends the meaning of `insn` at `pc`.
 pub(crate) fn lift(singles: &mut Singles, insn: Insn, pc: u64, mode: Mode, b: &Builder) -> Then {
-    let format = insn.op.encoding().format;
-    if format.rounds() {
-        let reserved = match insn.rm {
-            5 | 6 => true,
-            rm::DYN => mode == Mode::Reserved,
-            _ => false,
-        };
-        if reserved {
-            return Then::Illegal;
-        }
+    let rounds = insn.op.encoding().format.rounds();
+    if rounds && insn.rm == rm::DYN && mode == Mode::Reserved {
+        return Then::Illegal;
     }
-    let mut l = Lift { b, insn, pc, mode, singles };
-    l.lift()
+    Lift { b, insn, pc, mode, singles }.lift()
 }
 
 struct Lift<'b, 's> {
