@@ -8,7 +8,7 @@ use std::process::Command;
 /// A guest architecture: the suffix of its files, its compiler and options.
 const GUESTS: &[(&str, &str, &[&str])] = &[
     ("x86_64", "gcc", &["-march=x86-64-v2", "-mno-red-zone"]),
-    ("riscv64", "riscv64-linux-gnu-gcc", &["-march=rv64gc", "-mabi=lp64d"]),
+    ("riscv64", "riscv64-linux-gnu-gcc", &["-march=rv64gc", "-mabi=lp64d", "-Wl,-z,separate-code"]),
 ];
 
 const PROGRAMS: &[&str] = &["mandelbrot", "sieve", "nbody"];
@@ -25,6 +25,8 @@ const OPTIONS: &[&str] = &[
     "-fno-stack-protector",
     "-fno-asynchronous-unwind-tables",
     "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-tree-loop-distribute-patterns",
     "-fcf-protection=none",
     "-Wall",
     "-Wextra",
