@@ -118,13 +118,7 @@ impl Builder {
     }
 
     /// Atomically stores `new` at `address` if `expected` is there; the old value.
-    pub fn cas<'b>(
-        &'b self,
-        mem: MemOp,
-        address: V<'b>,
-        expected: V<'b>,
-        new: V<'b>,
-    ) -> V<'b> {
+    pub fn cas<'b>(&'b self, mem: MemOp, address: V<'b>, expected: V<'b>, new: V<'b>) -> V<'b> {
         self.op(Op::Cas, new.ty, &[address, expected, new], mem.pack())
     }
 
