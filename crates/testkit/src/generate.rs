@@ -26,6 +26,16 @@ pub struct Insn {
     memory: Vec<UsedMemory>,
 }
 
+impl Insn {
+    /// The instruction at the start of `bytes`, if there is one.
+    pub fn decode(bytes: &[u8]) -> Option<Insn> {
+        let decoded = decode(bytes)?;
+        let bytes = bytes[..decoded.len()].to_vec();
+        let memory = InstructionInfoFactory::new().info(&decoded).used_memory().to_vec();
+        Some(Insn { bytes, decoded, memory })
+    }
+}
+
 /// A source of instructions and states.
 #[derive(Debug)]
 pub struct Generator {
@@ -168,7 +178,6 @@ pub fn is_tried(code: Code) -> bool {
         && !op.is_privileged()
         && !op.is_input_output()
         && !op.may_require_cpl0()
-        && !op.cyrix()
         && !is_far(code)
         && !loads_segment
 }

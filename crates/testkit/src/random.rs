@@ -147,8 +147,9 @@ impl Rng {
             0 => make(0, 0),
             1 => make(0x7fff, ONE),
             2 => {
-                let nan = self.pick(&[ONE | 1, ONE | 1 << 62, u64::MAX, ONE | self.next() >> 2 | 1]);
-                make(0x7fff, nan)
+                let payload = self.next() >> 1;
+                let nan = self.pick(&[1, 1 << 62, u64::MAX, payload, payload | 1 << 62]);
+                make(0x7fff, ONE | nan)
             }
             3 => make(0, self.next() >> 1),
             // Pseudo-denormals, unnormals, pseudo-infinities.
