@@ -525,32 +525,37 @@ fn evaluate(op: u64, a: u64, b: u64) -> u64 {
             let r = ty.wrap(a.wrapping_add(b).wrapping_add(carry));
             let carries = (a & b) | ((a | b) & !r);
             let overflow = (a ^ r) & (b ^ r);
-            of_result(ty, r) | sign(carries) * CF | sign(overflow) * OF | (a ^ b ^ r) & AF
+            of_result(ty, r) | when(sign(carries), CF) | when(sign(overflow), OF) | (a ^ b ^ r) & AF
         }
         DIFFERENCE => {
             let r = ty.wrap(a.wrapping_sub(b).wrapping_sub(carry));
             let borrows = (!a & b) | ((!a | b) & r);
             let overflow = (a ^ b) & (a ^ r);
-            of_result(ty, r) | sign(borrows) * CF | sign(overflow) * OF | (a ^ b ^ r) & AF
+            of_result(ty, r) | when(sign(borrows), CF) | when(sign(overflow), OF) | (a ^ b ^ r) & AF
         }
         RESULT => of_result(ty, a),
         kind @ (SHIFT_LEFT | SHIFT_RIGHT) => {
             let out = if kind == SHIFT_LEFT { sign(b) } else { b & 1 };
-            of_result(ty, a) | out * CF | sign(a ^ b) * OF
+            of_result(ty, a) | when(out, CF) | when(sign(a ^ b), OF)
         }
         PRODUCT => {
             let exceeds = ty.wrap((ty.sext(a) >> 63) as u64) != b;
-            of_result(ty, a) | u64::from(exceeds) * (CF | OF)
+            of_result(ty, a) | when(exceeds.into(), CF | OF)
         }
         _ => a & ARITHMETIC,
     };
     if op & CF_GIVEN != 0 {
-        flags = flags & !CF | (op >> CF_SHIFT & 1) * CF;
+        flags = flags & !CF | when(op >> CF_SHIFT, CF);
     }
     if op & OF_GIVEN != 0 {
-        flags = flags & !OF | (op >> OF_SHIFT & 1) * OF;
+        flags = flags & !OF | when(op >> OF_SHIFT, OF);
     }
     flags
+}
+
+/// `flag` if the lowest bit of `bit` is set.
+fn when(bit: u64, flag: u64) -> u64 {
+    if bit & 1 != 0 { flag } else { 0 }
 }
 
 /// SF, ZF and PF of a result.
