@@ -3,29 +3,13 @@
 
 use crate::{X86, trap};
 use mynah_guest::{Cpu, Fault};
-use mynah_ir::fp;
-
-/// MXCSR as the guest sees it now. While guest code runs, the sticky flags are those of the
-/// environment in force; the core's word holds the control bits.
-fn mxcsr_word(cpu: &Cpu<X86>) -> u32 {
-    let live = fp::leave();
-    fp::enter(live);
-    cpu.core.fp_env & !fp::env::FLAGS | live & fp::env::FLAGS
-}
-
-/// Puts MXCSR in force.
-fn set_mxcsr_word(cpu: &mut Cpu<X86>, word: u32) {
-    cpu.core.fp_env = word;
-    fp::leave();
-    fp::enter(word);
-}
 
 pub(super) extern "C" fn mxcsr(cpu: &mut Cpu<X86>, _: u64, _: u64, _: u64) -> u64 {
-    mxcsr_word(cpu).into()
+    cpu.core.live_fp().into()
 }
 
 pub(super) extern "C" fn set_mxcsr(cpu: &mut Cpu<X86>, word: u64, _: u64, _: u64) -> u64 {
-    set_mxcsr_word(cpu, word as u32);
+    cpu.core.set_live_fp(word as u32);
     0
 }
 
@@ -79,7 +63,7 @@ pub(super) extern "C" fn fxsave(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64
     put(0, &fpu.control.to_le_bytes());
     put(2, &fpu.status.to_le_bytes());
     put(4, &[fpu.tags]);
-    put(24, &mxcsr_word(cpu).to_le_bytes());
+    put(24, &cpu.core.live_fp().to_le_bytes());
     put(28, &MXCSR_MASK.to_le_bytes());
     let top = usize::from(fpu.status >> 11 & 7);
     for i in 0..8 {
@@ -118,7 +102,7 @@ pub(super) extern "C" fn fxrstor(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u6
     for i in 0..16 {
         cpu.state.xmm[i] = vector(XMM0 + 16 * i);
     }
-    set_mxcsr_word(cpu, mxcsr);
+    cpu.core.set_live_fp(mxcsr);
     0
 }
 
