@@ -6,7 +6,7 @@ use crate::table::Translation;
 use crate::{Engine, Env, Event, Exit, Flow, translate};
 use mynah_guest::{Cpu, Fault, Guest, JumpEntry, MemFault};
 use mynah_interp::{JumpCache, Leave, Outcome};
-use mynah_ir::{BlockKey, fp};
+use mynah_ir::BlockKey;
 use mynah_jit::{Effort, LinkSlot};
 use mynah_mem::host::signal::last_fault;
 use mynah_mem::{Cause, Memory};
@@ -111,9 +111,9 @@ impl<G: Guest> Vcpu<G> {
             Ok(code) => code,
             Err(fault) => return Some(Event::Fault(fault)),
         };
-        fp::enter(self.cpu.core.fp_env);
+        self.cpu.core.enter_fp();
         let outcome = mynah_interp::once(&code, &mut self.cpu);
-        self.cpu.core.fp_env = fp::leave();
+        self.cpu.core.leave_fp();
         match outcome {
             Outcome::Pc => None,
             Outcome::Trap(trap) => Some(Event::Trap(trap)),
@@ -130,9 +130,9 @@ impl<G: Guest> Vcpu<G> {
     /// Runs translated code until something happens that the environment must see.
     fn execute(&mut self) -> Event {
         self.key();
-        fp::enter(self.cpu.core.fp_env);
+        self.cpu.core.enter_fp();
         let event = self.translated();
-        self.cpu.core.fp_env = fp::leave();
+        self.cpu.core.leave_fp();
         event
     }
 

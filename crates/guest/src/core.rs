@@ -84,6 +84,39 @@ pub struct Core {
 }
 
 impl Core {
+    /// Puts the guest's floating-point environment in force on this thread.
+    #[inline]
+    pub fn enter_fp(&self) {
+        fp::enter(self.fp_env);
+    }
+
+    /// Leaves the guest's floating-point environment; `fp_env` is up to date again.
+    #[inline]
+    pub fn leave_fp(&mut self) {
+        self.fp_env = self.merge_fp(fp::leave());
+    }
+
+    /// The environment word as it stands while it is in force: for helpers.
+    pub fn live_fp(&self) -> u32 {
+        let live = fp::leave();
+        fp::enter(live);
+        self.merge_fp(live)
+    }
+
+    /// Changes the environment while it is in force: for helpers.
+    pub fn set_live_fp(&mut self, word: u32) {
+        fp::leave();
+        fp::enter(word);
+        self.fp_env = word;
+    }
+
+    /// The word in force with the guest's exception masks, of which the host's unit knows nothing.
+    fn merge_fp(&self, live: u32) -> u32 {
+        self.fp_env & fp::env::MASKS | live & !fp::env::MASKS
+    }
+}
+
+impl Core {
     /// Byte offset of the address of the attention word.
     pub const ATTENTION_AT: usize = std::mem::offset_of!(Core, attention_at);
 
