@@ -47,6 +47,8 @@ pub struct Core {
     pub helpers: usize,
     /// Address of the table of operation thunks (see the code generator).
     pub thunks: usize,
+    /// A parameter of the exit that compiled code took, such as the address of a misaligned access.
+    pub exit_value: u64,
     /// Arguments and result of an operation thunk.
     pub scratch: [u128; 4],
     /// The fault that was raised.
@@ -64,6 +66,7 @@ impl Core {
             jump_cache: 0,
             helpers: 0,
             thunks: 0,
+            exit_value: 0,
             scratch: [0; 4],
             fault: None,
         }

@@ -128,17 +128,33 @@ pub trait Visitor {
 }
 
 macro_rules! rule {
-    (T) => { Rule::T };
-    (Narrower) => { Rule::Narrower };
-    (Wider) => { Rule::Wider };
-    (SameWidth) => { Rule::SameWidth };
-    (AnyInt) => { Rule::AnyInt };
-    ($ty:ident) => { Rule::Is(Ty::$ty) };
+    (T) => {
+        Rule::T
+    };
+    (Narrower) => {
+        Rule::Narrower
+    };
+    (Wider) => {
+        Rule::Wider
+    };
+    (SameWidth) => {
+        Rule::SameWidth
+    };
+    (AnyInt) => {
+        Rule::AnyInt
+    };
+    ($ty:ident) => {
+        Rule::Is(Ty::$ty)
+    };
 }
 
 macro_rules! result {
-    () => { None };
-    ($rule:ident) => { Some(rule!($rule)) };
+    () => {
+        None
+    };
+    ($rule:ident) => {
+        Some(rule!($rule))
+    };
 }
 
 macro_rules! evaluator {
@@ -166,9 +182,15 @@ macro_rules! evaluator {
 }
 
 macro_rules! visit {
-    ($v:ident $name:ident scalar) => { $v.scalar::<kind::$name>() };
-    ($v:ident $name:ident vector) => { $v.vector::<kind::$name>() };
-    ($v:ident $name:ident) => { $v.other() };
+    ($v:ident $name:ident scalar) => {
+        $v.scalar::<kind::$name>()
+    };
+    ($v:ident $name:ident vector) => {
+        $v.vector::<kind::$name>()
+    };
+    ($v:ident $name:ident) => {
+        $v.other()
+    };
 }
 
 macro_rules! ops {
