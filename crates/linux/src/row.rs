@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Mode,
     /// `|`-separated names.
     Flags(Names),
+    /// One of the first names in the bits of the mask, and any of the others besides.
+    Mixed(u64, Names, Names),
     /// One of the names.
     Enum(Names),
     /// A signal's number.

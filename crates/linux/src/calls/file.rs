@@ -9,8 +9,8 @@ use crate::row::rows;
 const INTR: Errno = Errno::ERESTARTSYS;
 
 rows! {
-    open(path: Path, flags: Flags(names::OPEN), mode: Mode) = Do(open);
-    openat(dir: DirFd, path: Path, flags: Flags(names::OPEN), mode: Mode) = Do(openat);
+    open(path: Path, flags: Mixed(3, names::OPEN_MODE, names::OPEN), mode: Mode) = Do(open);
+    openat(dir: DirFd, path: Path, flags: Mixed(3, names::OPEN_MODE, names::OPEN), mode: Mode) = Do(openat);
     openat2(dir: DirFd, path: Path, how: In(3), size: Size) = Block(INTR);
     creat(path: Path, mode: Mode) = Do(creat);
     close(fd: Fd) = Pass;

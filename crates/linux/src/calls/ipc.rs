@@ -18,7 +18,7 @@ rows! {
     pidfd_send_signal(pidfd: Fd, signal: Signal, info: InFixed(128), flags: Hex) = Pass;
     kcmp(a: Int, b: Int, kind: Int, index_a: Hex, index_b: Hex) = Pass;
 
-    futex(word: Address, operation: Flags(names::FUTEX), value: Uint, timeout: Hex, other: Address, value3: Hex) = Do(futex);
+    futex(word: Address, operation: Mixed(0x7f, names::FUTEX, names::FUTEX_FLAGS), value: Uint, timeout: Hex, other: Address, value3: Hex) = Do(futex);
     futex_waitv(waiters: Address, count: Uint, flags: Hex, timeout: Timespec(1), clock: Enum(names::CLOCK)) = Block(Errno::ERESTARTNOHAND);
     membarrier(command: Int, flags: Hex, cpu: Int) = Pass;
 
@@ -32,7 +32,7 @@ rows! {
     semctl(set: Int, index: Int, command: Int, argument: Hex) = Do(semctl);
     shmget(key: Int, size: Size, flags: Hex) = Pass;
     shmctl(segment: Int, command: Int, buffer: OutFixed(112)) = Pass;
-    mq_open(name: Text, flags: Flags(names::OPEN), mode: Mode, attributes: InFixed(64)) = Pass;
+    mq_open(name: Text, flags: Mixed(3, names::OPEN_MODE, names::OPEN), mode: Mode, attributes: InFixed(64)) = Pass;
     mq_unlink(name: Text) = Pass;
     mq_timedsend(queue: Fd, message: In(2), size: Size, priority: Uint, timeout: Timespec(1)) = Block(Errno::ERESTARTSYS);
     mq_timedreceive(queue: Fd, message: Out(2), size: Size, priority: OutFixed(4), timeout: Timespec(1)) = Block(Errno::ERESTARTSYS);

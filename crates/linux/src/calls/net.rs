@@ -8,13 +8,13 @@ use crate::row::rows;
 const INTR: Errno = Errno::ERESTARTSYS;
 
 rows! {
-    socket(domain: Enum(names::DOMAIN), kind: Flags(names::SOCKET), protocol: Int) = Pass;
-    socketpair(domain: Enum(names::DOMAIN), kind: Flags(names::SOCKET), protocol: Int, fds: OutFixed(8)) = Pass;
+    socket(domain: Enum(names::DOMAIN), kind: Mixed(0xf, names::SOCKET_KIND, names::SOCKET), protocol: Int) = Pass;
+    socketpair(domain: Enum(names::DOMAIN), kind: Mixed(0xf, names::SOCKET_KIND, names::SOCKET), protocol: Int, fds: OutFixed(8)) = Pass;
     bind(fd: Fd, address: SockAddr(2), length: Size) = Pass;
     connect(fd: Fd, address: SockAddr(2), length: Size) = Block(INTR);
     listen(fd: Fd, backlog: Int) = Pass;
     accept(fd: Fd, address: OutSized(2), length: OutFixed(4)) = Block(INTR);
-    accept4(fd: Fd, address: OutSized(2), length: OutFixed(4), flags: Flags(names::ACCEPT)) = Block(INTR);
+    accept4(fd: Fd, address: OutSized(2), length: OutFixed(4), flags: Flags(names::SOCKET)) = Block(INTR);
     shutdown(fd: Fd, how: Enum(names::SHUTDOWN)) = Pass;
     getsockname(fd: Fd, address: OutSized(2), length: OutFixed(4)) = Pass;
     getpeername(fd: Fd, address: OutSized(2), length: OutFixed(4)) = Pass;
