@@ -11,8 +11,8 @@ use crate::subject::{Ignore, State};
 use crate::x86::{FCW, FLAG0, FS_BASE, MXCSR, ST0, XMM0, flag};
 use iced_x86::{
     Code, CodeSize, CpuidFeature, Decoder, DecoderOptions, EncodingKind, Instruction,
-    InstructionInfoFactory, MandatoryPrefix, Mnemonic, OpAccess, OpCodeTableKind, OpKind,
-    Register, RflagsBits, UsedMemory,
+    InstructionInfoFactory, MandatoryPrefix, Mnemonic, OpAccess, OpCodeTableKind, OpKind, Register,
+    RflagsBits, UsedMemory,
 };
 use mynah_x86::X86;
 
@@ -24,6 +24,16 @@ pub struct Insn {
     /// The same, decoded.
     pub decoded: Instruction,
     memory: Vec<UsedMemory>,
+}
+
+impl Insn {
+    /// The instruction at the start of `bytes`, if there is one.
+    pub fn decode(bytes: &[u8]) -> Option<Insn> {
+        let decoded = decode(bytes)?;
+        let bytes = bytes[..decoded.len()].to_vec();
+        let memory = InstructionInfoFactory::new().info(&decoded).used_memory().to_vec();
+        Some(Insn { bytes, decoded, memory })
+    }
 }
 
 /// A source of instructions and states.
@@ -168,7 +178,6 @@ pub fn is_tried(code: Code) -> bool {
         && !op.is_privileged()
         && !op.is_input_output()
         && !op.may_require_cpl0()
-        && !op.cyrix()
         && !is_far(code)
         && !loads_segment
 }

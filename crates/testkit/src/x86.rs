@@ -4,7 +4,7 @@ use crate::native::{self, Fx, Regs};
 use crate::subject::{Part, State, Stop, Subject, Word};
 use mynah_guest::{Cause, Cpu, Fault};
 use mynah_ir::Trap;
-use mynah_x86::{X86, flags, trap};
+use mynah_x86::{X86, trap};
 
 const fn word(name: &'static str, bits: u32) -> Word {
     Word { name, bits, reset: 0 }
