@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod generate;
+pub mod interp;
 pub mod native;
 pub mod pages;
 pub mod random;
