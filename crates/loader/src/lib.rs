@@ -1,1 +1,8 @@
-//! Placeholder.
+//! Program files: what has to be mapped where, checked so far that nothing in a hostile file can
+//! surprise the machine that maps it.
+
+mod elf;
+mod error;
+
+pub use elf::{Elf, Machine, Placement, Segment};
+pub use error::Error;
