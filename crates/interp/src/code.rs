@@ -99,6 +99,11 @@ impl<G: Guest> Code<G> {
         self.fuel.store(entries, Ordering::Relaxed);
     }
 
+    /// Entries left, as [`Code::set_fuel`] counts them.
+    pub fn fuel(&self) -> u32 {
+        self.fuel.load(Ordering::Relaxed)
+    }
+
     /// Makes every later entry answer [`crate::Leave::Stop`]: the code is no longer valid, or
     /// there is something better to run.
     pub fn stop(&self) {

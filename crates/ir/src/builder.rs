@@ -15,7 +15,7 @@ pub struct Builder {
 /// A value under construction: `a + b` appends an `add`.
 #[derive(Clone, Copy, Debug)]
 pub struct V<'b> {
-    builder: &'b Builder,
+    pub(crate) builder: &'b Builder,
     value: Value,
     ty: Ty,
 }
@@ -69,6 +69,16 @@ impl Builder {
         V { builder: self, value, ty: result }
     }
 
+    /// The handle of a value appended before.
+    ///
+    /// # Panics
+    /// If the operation there yields nothing.
+    pub fn value(&self, value: Value) -> V<'_> {
+        let inst = self.insts.borrow()[value.index()];
+        let ty = inst.result().unwrap_or_else(|| panic!("{:?} yields no value", inst.op));
+        V { builder: self, value, ty }
+    }
+
     fn effect(&self, op: Op, ty: Ty, args: &[V<'_>], imm: u64) {
         self.push(op, ty, pad(args), imm);
     }
@@ -118,13 +128,7 @@ impl Builder {
     }
 
     /// Atomically stores `new` at `address` if `expected` is there; the old value.
-    pub fn cas<'b>(
-        &'b self,
-        mem: MemOp,
-        address: V<'b>,
-        expected: V<'b>,
-        new: V<'b>,
-    ) -> V<'b> {
+    pub fn cas<'b>(&'b self, mem: MemOp, address: V<'b>, expected: V<'b>, new: V<'b>) -> V<'b> {
         self.op(Op::Cas, new.ty, &[address, expected, new], mem.pack())
     }
 
@@ -277,6 +281,10 @@ impl<'b> V<'b> {
         fmul Fmul;
         /// Float quotient.
         fdiv Fdiv;
+        /// The lesser float; the second if unordered or equal.
+        fmin Fmin;
+        /// The greater float; the second if unordered or equal.
+        fmax Fmax;
         /// Float equal.
         feq Feq;
         /// Float less, signalling.

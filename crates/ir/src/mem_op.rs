@@ -122,8 +122,20 @@ impl Rmw {
             Rmw::And => old & arg,
             Rmw::Or => old | arg,
             Rmw::Xor => old ^ arg,
-            Rmw::Smin => if ty.sext(old) < ty.sext(arg) { old } else { arg },
-            Rmw::Smax => if ty.sext(old) > ty.sext(arg) { old } else { arg },
+            Rmw::Smin => {
+                if ty.sext(old) < ty.sext(arg) {
+                    old
+                } else {
+                    arg
+                }
+            }
+            Rmw::Smax => {
+                if ty.sext(old) > ty.sext(arg) {
+                    old
+                } else {
+                    arg
+                }
+            }
             Rmw::Umin => old.min(arg),
             Rmw::Umax => old.max(arg),
         }

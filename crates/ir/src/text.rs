@@ -238,11 +238,9 @@ fn parse_end(words: &mut Words<'_>) -> Result<Option<End>, ParseError> {
     let first = words.next()?;
     Ok(Some(match first {
         "jump" => End::Jump(words.number()?),
-        "branch" => End::Branch {
-            cond: words.value()?,
-            taken: words.number()?,
-            not: words.number()?,
-        },
+        "branch" => {
+            End::Branch { cond: words.value()?, taken: words.number()?, not: words.number()? }
+        }
         "dispatch" => End::Dispatch(words.value()?),
         "call_to" => End::Call { to: words.number()?, ret: words.number()? },
         "call_indirect" => End::CallIndirect { to: words.value()?, ret: words.number()? },

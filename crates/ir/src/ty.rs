@@ -68,6 +68,11 @@ impl Ty {
         ((value << spare) as i64) >> spare
     }
 
+    /// A constant as code generators take it: sign-extended, but 0 or 1 for a truth value.
+    pub const fn sext_unless_truth(self, value: u64) -> i64 {
+        if matches!(self, Ty::I1) { value as i64 } else { self.sext(value) }
+    }
+
     /// An integer of 8 to 64 bits.
     pub const fn is_int(self) -> bool {
         matches!(self, Ty::I8 | Ty::I16 | Ty::I32 | Ty::I64)
@@ -141,6 +146,19 @@ impl Lane {
             Lane::I64 => Ty::I64,
             Lane::F32 => Ty::F32,
             Lane::F64 => Ty::F64,
+        }
+    }
+
+    /// The shape in bits 0–7 of an immediate.
+    #[inline(always)]
+    pub const fn unpack(imm: u64) -> Lane {
+        match imm & 0xff {
+            0 => Lane::I8,
+            1 => Lane::I16,
+            2 => Lane::I32,
+            3 => Lane::I64,
+            4 => Lane::F32,
+            _ => Lane::F64,
         }
     }
 

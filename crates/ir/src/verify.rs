@@ -52,12 +52,7 @@ fn type_of(block: &Block, user: usize, value: Value) -> Result<Ty, String> {
     }
 }
 
-fn verify_inst(
-    block: &Block,
-    index: usize,
-    inst: &Inst,
-    slots: &[SlotInfo],
-) -> Result<(), String> {
+fn verify_inst(block: &Block, index: usize, inst: &Inst, slots: &[SlotInfo]) -> Result<(), String> {
     let info = inst.op.info();
     if !info.types.contains(&inst.ty) {
         return Err(format!("{} of type {:?}", info.name, inst.ty));

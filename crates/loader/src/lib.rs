@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Program files: what has to be mapped where, checked so far that nothing in a hostile file can
+//! surprise the machine that maps it.
+
+mod elf;
+mod error;
+mod symbols;
+
+pub use elf::{Elf, Machine, Placement, Segment};
+pub use error::Error;
+pub use symbols::{Function, functions};

@@ -46,8 +46,7 @@ pub fn last_fault() -> HostFault {
 }
 
 /// Address ranges of compiled code, as pairs of start and end; 0 where free.
-static CODE: [[AtomicUsize; 2]; 64] =
-    [const { [const { AtomicUsize::new(0) }; 2] }; 64];
+static CODE: [[AtomicUsize; 2]; 64] = [const { [const { AtomicUsize::new(0) }; 2] }; 64];
 
 /// Declares host addresses `start..end` to hold compiled code for the life of the process: Tail
 /// functions with frame pointers whose caller saved all registers, so that a return to the caller
@@ -89,11 +88,7 @@ pub fn install(hook: Option<Hook>) {
     }
 }
 
-extern "C" fn on_signal(
-    signal: i32,
-    info: *mut libc::siginfo_t,
-    context: *mut std::ffi::c_void,
-) {
+extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut std::ffi::c_void) {
     // SAFETY: the kernel passes valid pointers to both.
     let (info, context) = unsafe { (&mut *info, &mut *context.cast::<libc::ucontext_t>()) };
     let synchronous = info.si_code > 0;
@@ -168,5 +163,18 @@ mod machine {
             }
         }
         true
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod machine {
+    /// Makes the interrupted access fail; false if it is not one. Portable accesses raise no
+    /// signals, and code is not compiled on hosts without a module of their own.
+    pub(super) fn redirect(
+        _signal: i32,
+        _info: &libc::siginfo_t,
+        _context: &mut libc::ucontext_t,
+    ) -> bool {
+        false
     }
 }

@@ -1,0 +1,76 @@
+//! What the threads of a process share.
+
+use crate::abi::Info;
+use crate::row::Row;
+use crate::signal::Actions;
+use crate::space::Space;
+use crate::{Options, calls, numbers};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+/// A guest process.
+pub(crate) struct Process {
+    /// The guest's architecture.
+    pub abi: &'static Info,
+    /// How Mynah was asked to run it.
+    pub options: Arc<Options>,
+    /// Its memory.
+    pub space: Arc<Space>,
+    /// What its signals do. A child that shares memory with its parent (vfork) has its own.
+    pub actions: Arc<Actions>,
+    /// The program's file, absolute.
+    pub exe: PathBuf,
+    /// The auxiliary vector, as on the stack.
+    pub auxv: Vec<u8>,
+    /// Where the arguments lie on the stack: start and end.
+    pub args: (u64, u64),
+    /// Number of threads.
+    pub threads: Arc<AtomicUsize>,
+    /// The calls by the guest's numbers.
+    pub calls: Arc<CallTable>,
+}
+
+/// System calls by the numbers of one architecture.
+pub(crate) struct CallTable(Vec<Option<&'static Row>>);
+
+impl CallTable {
+    /// The table of `abi`.
+    pub(crate) fn new(abi: &Info) -> CallTable {
+        let rows: HashMap<&str, &'static Row> =
+            calls::FAMILIES.iter().copied().flatten().map(|row| (row.name, row)).collect();
+        let count = abi.numbers.last().map_or(0, |(n, _)| usize::from(*n) + 1);
+        let mut table = vec![None; count];
+        for (number, name) in abi.numbers {
+            table[usize::from(*number)] = rows.get(name).copied();
+        }
+        CallTable(table)
+    }
+
+    /// The row of call `number`.
+    pub(crate) fn row(&self, number: u64) -> Option<&'static Row> {
+        *self.0.get(usize::try_from(number).ok()?)?
+    }
+}
+
+impl Process {
+    /// The name of call `number`, known to Mynah or not.
+    pub(crate) fn call_name(&self, number: u64) -> Option<&'static str> {
+        numbers::name(self.abi.numbers, number)
+    }
+
+    /// The file that stands for one of the process's own under /proc.
+    pub(crate) fn own_file(&self, path: &[u8]) -> Option<CString> {
+        let own = path.strip_prefix(b"/proc/")?;
+        let own = own.strip_prefix(b"self/").or_else(|| {
+            own.strip_prefix(std::process::id().to_string().as_bytes())?.strip_prefix(b"/")
+        })?;
+        match own {
+            b"exe" => CString::new(self.exe.as_os_str().as_bytes()).ok(),
+            _ => None,
+        }
+    }
+}

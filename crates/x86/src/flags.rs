@@ -1,0 +1,604 @@
+//! Arithmetic flags, kept as what they were computed from.
+//!
+//! An instruction that sets flags stores only its operands or result ([`CC_A`], [`CC_B`]) and what
+//! it did ([`CC_OP`]); a flag is computed when something reads it. [`Flags`] describes what was
+//! done. The lift remembers the last description of the block, so that a condition that follows in
+//! the same block becomes a comparison of the operands; a condition on flags from elsewhere asks
+//! the helpers below.
+//!
+//! `CC_OP` holds the kind in bits 0–3, the operand width in bits 4–5 (log2 of bytes), CF and OF
+//! given outright in bits 8 and 9 if bits 10 and 11 say so, and the carry-in in bit 12.
+
+use crate::lift::Lift;
+use crate::state::{CC_A, CC_B, CC_OP, State};
+use mynah_ir::{Ty, V, Value};
+
+/// Carry flag.
+pub const CF: u64 = 1 << 0;
+/// Parity flag.
+pub const PF: u64 = 1 << 2;
+/// Auxiliary carry flag.
+pub const AF: u64 = 1 << 4;
+/// Zero flag.
+pub const ZF: u64 = 1 << 6;
+/// Sign flag.
+pub const SF: u64 = 1 << 7;
+/// Trap flag.
+pub const TF: u64 = 1 << 8;
+/// Interrupt enable flag: always set in user mode.
+pub const IF: u64 = 1 << 9;
+/// Direction flag.
+pub const DF: u64 = 1 << 10;
+/// Overflow flag.
+pub const OF: u64 = 1 << 11;
+/// Nested task flag.
+pub const NT: u64 = 1 << 14;
+/// Alignment check flag.
+pub const AC: u64 = 1 << 18;
+/// Identification flag.
+pub const ID: u64 = 1 << 21;
+/// The arithmetic flags.
+pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
+/// Bits of [`State::rflags`].
+pub const SYSTEM: u64 = TF | NT | AC | ID;
+
+const EAGER: u64 = 0;
+const SUM: u64 = 1;
+const DIFFERENCE: u64 = 2;
+const RESULT: u64 = 3;
+const SHIFT_LEFT: u64 = 4;
+const SHIFT_RIGHT: u64 = 5;
+const PRODUCT: u64 = 6;
+const KIND: u64 = 0xf;
+const WIDTH_SHIFT: u64 = 4;
+const CF_SHIFT: u64 = 8;
+const OF_SHIFT: u64 = 9;
+const CF_GIVEN: u64 = 1 << 10;
+const OF_GIVEN: u64 = 1 << 11;
+const CARRY_SHIFT: u64 = 12;
+
+/// What flags come from, over values `X` of the block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flags<X> {
+    base: Base<X>,
+    /// CF, if it does not follow from the base.
+    cf: Option<X>,
+    /// OF, if it does not follow from the base.
+    of: Option<X>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Base<X> {
+    /// What the slots say.
+    Slots,
+    /// Flags at their places in RFLAGS.
+    Eager(X),
+    /// CF, PF and ZF; the others are 0.
+    Compared { cf: X, pf: X, zf: X },
+    /// a + b + carry.
+    Sum { a: X, b: X, carry: Option<X> },
+    /// a − b − carry.
+    Difference { a: X, b: X, carry: Option<X> },
+    /// SF, ZF and PF of a result; the others are 0.
+    Result(X),
+    /// A result shifted out of `last`, which was shifted by one bit less: CF is the bit of `last`
+    /// that left, OF whether the sign changed with that step.
+    Shifted { way: Way, result: X, last: X },
+    /// CF and OF: whether `high` is more than the sign of the signed product's `low` half.
+    Product { low: X, high: X },
+}
+
+/// Where a shift goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    Left,
+    Right,
+}
+
+impl<X> Default for Flags<X> {
+    fn default() -> Flags<X> {
+        Flags { base: Base::Slots, cf: None, of: None }
+    }
+}
+
+impl<X: Copy> Flags<X> {
+    fn map<Y>(self, f: impl Fn(X) -> Y) -> Flags<Y> {
+        let base = match self.base {
+            Base::Slots => Base::Slots,
+            Base::Eager(v) => Base::Eager(f(v)),
+            Base::Compared { cf, pf, zf } => Base::Compared { cf: f(cf), pf: f(pf), zf: f(zf) },
+            Base::Sum { a, b, carry } => Base::Sum { a: f(a), b: f(b), carry: carry.map(&f) },
+            Base::Difference { a, b, carry } => {
+                Base::Difference { a: f(a), b: f(b), carry: carry.map(&f) }
+            }
+            Base::Result(v) => Base::Result(f(v)),
+            Base::Shifted { way, result, last } => {
+                Base::Shifted { way, result: f(result), last: f(last) }
+            }
+            Base::Product { low, high } => Base::Product { low: f(low), high: f(high) },
+        };
+        Flags { base, cf: self.cf.map(&f), of: self.of.map(&f) }
+    }
+
+    /// The same, but with this CF (`I1`).
+    pub(crate) fn with_cf(self, cf: X) -> Flags<X> {
+        Flags { cf: Some(cf), ..self }
+    }
+
+    /// The same, but with this OF (`I1`).
+    pub(crate) fn with_of(self, of: X) -> Flags<X> {
+        Flags { of: Some(of), ..self }
+    }
+}
+
+/// All flags of a + b.
+pub(crate) fn add<'b>(a: V<'b>, b: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Sum { a, b, carry: None }, cf: None, of: None }
+}
+
+/// All flags of a + b + carry (`I1`).
+pub(crate) fn adc<'b>(a: V<'b>, b: V<'b>, carry: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Sum { a, b, carry: Some(carry) }, cf: None, of: None }
+}
+
+/// All flags of a − b.
+pub(crate) fn sub<'b>(a: V<'b>, b: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Difference { a, b, carry: None }, cf: None, of: None }
+}
+
+/// All flags of a − b − carry (`I1`).
+pub(crate) fn sbb<'b>(a: V<'b>, b: V<'b>, carry: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Difference { a, b, carry: Some(carry) }, cf: None, of: None }
+}
+
+/// SF, ZF and PF of `result`; AF is 0, CF and OF (`I1`) as given.
+pub(crate) fn result<'b>(result: V<'b>, cf: V<'b>, of: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Result(result), cf: Some(cf), of: Some(of) }
+}
+
+/// Flags of a shift: its result, and what it was one bit before. For counts above 1 the manual
+/// leaves OF undefined; processors differ.
+pub(crate) fn shifted<'b>(way: Way, result: V<'b>, last: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Shifted { way, result, last }, cf: None, of: None }
+}
+
+/// Flags of a signed product: CF and OF tell whether `low` is all of it. SF, ZF and PF, which the
+/// manual leaves undefined, are those of `low`.
+pub(crate) fn product<'b>(low: V<'b>, high: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Product { low, high }, cf: None, of: None }
+}
+
+/// Flags of a bitwise operation: CF, OF and AF are 0.
+pub(crate) fn logic(r: V<'_>) -> Flags<V<'_>> {
+    Flags { base: Base::Result(r), cf: None, of: None }
+}
+
+/// All flags from an `I64` that holds them at their places in RFLAGS; its other bits are 0.
+pub(crate) fn eager(bits: V<'_>) -> Flags<V<'_>> {
+    Flags { base: Base::Eager(bits), cf: None, of: None }
+}
+
+/// CF, PF and ZF (`I1` each) as given; the others are 0.
+pub(crate) fn compared<'b>(cf: V<'b>, pf: V<'b>, zf: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Compared { cf, pf, zf }, cf: None, of: None }
+}
+
+/// Changes CF (`I1`) alone.
+pub(crate) fn only_cf(cf: V<'_>) -> Flags<V<'_>> {
+    Flags::default().with_cf(cf)
+}
+
+/// A condition: the low four bits of Jcc's opcode (SDM 1 appendix B).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cond(pub(crate) u8);
+
+impl Cond {
+    pub(crate) const O: Cond = Cond(0);
+    pub(crate) const B: Cond = Cond(2);
+    pub(crate) const E: Cond = Cond(4);
+    const BE: Cond = Cond(6);
+    const S: Cond = Cond(8);
+    const P: Cond = Cond(10);
+    const L: Cond = Cond(12);
+    const LE: Cond = Cond(14);
+
+    /// The condition without its lowest bit, which negates.
+    fn positive(self) -> Cond {
+        Cond(self.0 & !1)
+    }
+
+    /// The opposite condition.
+    pub(crate) fn negated(self) -> Cond {
+        Cond(self.0 ^ 1)
+    }
+
+    /// Whether it holds for these arithmetic flags.
+    fn of(self, flags: u64) -> bool {
+        let is = |flag| flags & flag != 0;
+        let positive = match self.positive() {
+            Cond::O => is(OF),
+            Cond::B => is(CF),
+            Cond::E => is(ZF),
+            Cond::BE => is(CF | ZF),
+            Cond::S => is(SF),
+            Cond::P => is(PF),
+            Cond::L => is(SF) != is(OF),
+            _ => is(ZF) || is(SF) != is(OF),
+        };
+        positive != (self.0 & 1 != 0)
+    }
+}
+
+impl<'b> Lift<'b> {
+    /// Sets the flags that `new` describes.
+    pub(crate) fn flags(&mut self, new: Flags<V<'b>>) {
+        let known = match new.base {
+            Base::Slots => {
+                let old = self.known_flags();
+                Flags { base: old.base, cf: new.cf.or(old.cf), of: new.of.or(old.of) }
+            }
+            _ => new,
+        };
+        let op = match known.base {
+            Base::Slots => self.given_over(self.get(CC_OP), new),
+            _ => self.cc_op(known),
+        };
+        self.set(CC_OP, op);
+        if !matches!(new.base, Base::Slots) {
+            let (a, b) = self.cc_operands(new.base);
+            self.set(CC_A, a);
+            if let Some(b) = b {
+                self.set(CC_B, b);
+            }
+        }
+        self.lifter.flags = known.map(V::value);
+    }
+
+    /// Sets the flags that `new` describes if `cond`; else they stay as they are.
+    pub(crate) fn flags_if(&mut self, cond: V<'b>, new: Flags<V<'b>>) {
+        match cond.constant() {
+            Some(0) => return,
+            Some(_) => return self.flags(new),
+            None => {}
+        }
+        let old_op = self.get(CC_OP);
+        let op = match new.base {
+            Base::Slots => self.given_over(old_op, new),
+            _ => self.cc_op(new),
+        };
+        self.set(CC_OP, cond.select(op, old_op));
+        if !matches!(new.base, Base::Slots) {
+            let (a, b) = self.cc_operands(new.base);
+            self.set(CC_A, cond.select(a, self.get(CC_A)));
+            if let Some(b) = b {
+                self.set(CC_B, cond.select(b, self.get(CC_B)));
+            }
+        }
+        self.lifter.flags = Flags::default();
+    }
+
+    /// Whether the condition holds now.
+    pub(crate) fn cond(&self, cond: Cond) -> V<'b> {
+        let flags = self.known_flags();
+        if let Some(fused) = self.fused(flags, cond) {
+            return fused;
+        }
+        if let Some(positive) = self.positive(flags, cond.positive()) {
+            return if cond.0 & 1 == 0 { positive } else { positive.not() };
+        }
+        let code = self.iconst(Ty::I64, cond.0.into());
+        self.call(crate::helpers::Id::Cond, &[code]).trunc(Ty::I1)
+    }
+
+    /// Nothing is known of the flags any more but what the slots say.
+    pub(crate) fn forget_flags(&mut self) {
+        self.lifter.flags = Flags::default();
+    }
+
+    /// CF now.
+    pub(crate) fn cf(&self) -> V<'b> {
+        self.cond(Cond::B)
+    }
+
+    /// The arithmetic flags now, at their places in RFLAGS.
+    pub(crate) fn flags_word(&self) -> V<'b> {
+        match self.known_flags() {
+            Flags { base: Base::Eager(bits), cf: None, of: None } => bits,
+            _ => self.call(crate::helpers::Id::Flags, &[]),
+        }
+    }
+
+    fn known_flags(&self) -> Flags<V<'b>> {
+        self.lifter.flags.map(|v| self.b.value(v))
+    }
+
+    /// `CC_OP` for a base that is not in the slots.
+    fn cc_op(&self, flags: Flags<V<'b>>) -> V<'b> {
+        let (kind, width, carry) = match flags.base {
+            Base::Slots | Base::Eager(_) | Base::Compared { .. } => (EAGER, Ty::I64, None),
+            Base::Sum { a, carry, .. } => (SUM, a.ty(), carry),
+            Base::Difference { a, carry, .. } => (DIFFERENCE, a.ty(), carry),
+            Base::Result(a) => (RESULT, a.ty(), None),
+            Base::Shifted { way: Way::Left, result, .. } => (SHIFT_LEFT, result.ty(), None),
+            Base::Shifted { way: Way::Right, result, .. } => (SHIFT_RIGHT, result.ty(), None),
+            Base::Product { low, .. } => (PRODUCT, low.ty(), None),
+        };
+        let op = kind | u64::from(width.bytes().ilog2()) << WIDTH_SHIFT;
+        let op = self.given_over(self.iconst(Ty::I64, op), flags);
+        self.with_bit(op, carry, CARRY_SHIFT)
+    }
+
+    /// `op` with the CF and OF that `flags` gives outright.
+    fn given_over(&self, op: V<'b>, flags: Flags<V<'b>>) -> V<'b> {
+        let mut cleared = 0;
+        let mut given = 0;
+        if flags.cf.is_some() {
+            cleared |= 1 << CF_SHIFT;
+            given |= CF_GIVEN;
+        }
+        if flags.of.is_some() {
+            cleared |= 1 << OF_SHIFT;
+            given |= OF_GIVEN;
+        }
+        let op = match op.constant() {
+            Some(op) => self.iconst(Ty::I64, op & !cleared | given),
+            None if given == 0 => op,
+            None => (op & !cleared) | given,
+        };
+        self.with_bit(self.with_bit(op, flags.cf, CF_SHIFT), flags.of, OF_SHIFT)
+    }
+
+    /// `op` with `bit` at `shift`, where `op` has 0.
+    fn with_bit(&self, op: V<'b>, bit: Option<V<'b>>, shift: u64) -> V<'b> {
+        let Some(bit) = bit else { return op };
+        match (op.constant(), bit.constant()) {
+            (_, Some(0)) => op,
+            (Some(op), Some(_)) => self.iconst(Ty::I64, op | 1 << shift),
+            (None, Some(_)) => op | 1 << shift,
+            (_, None) => op | bit.zext(Ty::I64).shl(shift),
+        }
+    }
+
+    /// `CC_A` and, where the kind uses it, `CC_B`.
+    fn cc_operands(&self, base: Base<V<'b>>) -> (V<'b>, Option<V<'b>>) {
+        let wide = |v: V<'b>| v.zext(Ty::I64);
+        match base {
+            Base::Slots => unreachable!("the slots hold their operands"),
+            Base::Eager(bits) => (bits, None),
+            Base::Compared { cf, pf, zf } => (wide(cf) | wide(pf).shl(2) | wide(zf).shl(6), None),
+            Base::Sum { a, b, .. } | Base::Difference { a, b, .. } => (wide(a), Some(wide(b))),
+            Base::Result(a) => (wide(a), None),
+            Base::Shifted { result, last, .. } => (wide(result), Some(wide(last))),
+            Base::Product { low, high } => (wide(low), Some(wide(high))),
+        }
+    }
+
+    /// Conditions that are one comparison.
+    fn fused(&self, flags: Flags<V<'b>>, cond: Cond) -> Option<V<'b>> {
+        let Flags { base, cf, of } = flags;
+        match base {
+            Base::Difference { a, b, carry: None } => match cond.0 {
+                2 if cf.is_none() => Some(a.ult(b)),
+                3 if cf.is_none() => Some(b.ule(a)),
+                4 => Some(a.eq(b)),
+                5 => Some(a.ne(b)),
+                6 if cf.is_none() => Some(a.ule(b)),
+                7 if cf.is_none() => Some(b.ult(a)),
+                12 if of.is_none() => Some(a.slt(b)),
+                13 if of.is_none() => Some(b.sle(a)),
+                14 if of.is_none() => Some(a.sle(b)),
+                15 if of.is_none() => Some(b.slt(a)),
+                _ => None,
+            },
+            Base::Result(r) => {
+                let zero = || self.iconst(r.ty(), 0);
+                match cond.0 {
+                    4 => Some(r.eq(0)),
+                    5 => Some(r.ne(0)),
+                    6 if cf.is_none() => Some(r.eq(0)),
+                    7 if cf.is_none() => Some(r.ne(0)),
+                    8 => Some(r.slt(0)),
+                    9 => Some(zero().sle(r)),
+                    12 if of.is_none() => Some(r.slt(0)),
+                    13 if of.is_none() => Some(zero().sle(r)),
+                    14 if of.is_none() => Some(r.sle(0)),
+                    15 if of.is_none() => Some(zero().slt(r)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// An even condition, by its flags; `None` if they are not known in this block.
+    fn positive(&self, flags: Flags<V<'b>>, cond: Cond) -> Option<V<'b>> {
+        let one = |cond| self.positive(flags, cond);
+        Some(match cond {
+            Cond::O => match flags.of {
+                Some(of) => of,
+                None => self.of_of(flags.base)?,
+            },
+            Cond::B => match flags.cf {
+                Some(cf) => cf,
+                None => self.cf_of(flags.base)?,
+            },
+            Cond::E => self.zf_of(flags.base)?,
+            Cond::BE => one(Cond::B)? | one(Cond::E)?,
+            Cond::S => self.sf_of(flags.base)?,
+            Cond::P => self.pf_of(flags.base)?,
+            Cond::L => one(Cond::S)? ^ one(Cond::O)?,
+            Cond::LE => one(Cond::E)? | (one(Cond::S)? ^ one(Cond::O)?),
+            Cond(_) => return None,
+        })
+    }
+
+    /// The result whose sign, zeroness and parity the flags tell.
+    fn result_of(&self, base: Base<V<'b>>) -> Option<V<'b>> {
+        Some(match base {
+            Base::Sum { a, b, carry: None } => a + b,
+            Base::Sum { a, b, carry: Some(c) } => a + b + c.zext(a.ty()),
+            Base::Difference { a, b, carry: None } => a - b,
+            Base::Difference { a, b, carry: Some(c) } => a - b - c.zext(a.ty()),
+            Base::Result(r) | Base::Shifted { result: r, .. } | Base::Product { low: r, .. } => r,
+            Base::Slots | Base::Eager(_) | Base::Compared { .. } => return None,
+        })
+    }
+
+    fn zf_of(&self, base: Base<V<'b>>) -> Option<V<'b>> {
+        match base {
+            Base::Eager(bits) => Some(bits.shr(6).trunc(Ty::I1)),
+            Base::Compared { zf, .. } => Some(zf),
+            _ => Some(self.result_of(base)?.eq(0)),
+        }
+    }
+
+    fn sf_of(&self, base: Base<V<'b>>) -> Option<V<'b>> {
+        match base {
+            Base::Eager(bits) => Some(bits.shr(7).trunc(Ty::I1)),
+            Base::Compared { .. } => Some(self.iconst(Ty::I1, 0)),
+            _ => Some(self.result_of(base)?.slt(0)),
+        }
+    }
+
+    fn pf_of(&self, base: Base<V<'b>>) -> Option<V<'b>> {
+        match base {
+            Base::Eager(bits) => Some(bits.shr(2).trunc(Ty::I1)),
+            Base::Compared { pf, .. } => Some(pf),
+            _ => Some(self.result_of(base)?.trunc(Ty::I8).popcnt().trunc(Ty::I1).not()),
+        }
+    }
+
+    fn cf_of(&self, base: Base<V<'b>>) -> Option<V<'b>> {
+        Some(match base {
+            Base::Eager(bits) => bits.trunc(Ty::I1),
+            Base::Compared { cf, .. } => cf,
+            Base::Sum { a, b, carry: None } => (a + b).ult(a),
+            Base::Sum { a, b, carry: Some(c) } => {
+                let r = a + b + c.zext(a.ty());
+                r.ult(a) | (c & r.eq(a))
+            }
+            Base::Difference { a, b, carry: None } => a.ult(b),
+            Base::Difference { a, b, carry: Some(c) } => a.ult(b) | (c & a.eq(b)),
+            Base::Shifted { way: Way::Left, last, .. } => last.slt(0),
+            Base::Shifted { way: Way::Right, last, .. } => last.trunc(Ty::I1),
+            Base::Product { low, high } => exceeds(low, high),
+            Base::Result(_) => self.iconst(Ty::I1, 0),
+            Base::Slots => return None,
+        })
+    }
+
+    fn of_of(&self, base: Base<V<'b>>) -> Option<V<'b>> {
+        Some(match base {
+            Base::Eager(bits) => bits.shr(11).trunc(Ty::I1),
+            Base::Compared { .. } => self.iconst(Ty::I1, 0),
+            Base::Sum { a, b, .. } => {
+                let r = self.result_of(base)?;
+                ((a ^ r) & (b ^ r)).slt(0)
+            }
+            Base::Difference { a, b, .. } => {
+                let r = self.result_of(base)?;
+                ((a ^ b) & (a ^ r)).slt(0)
+            }
+            Base::Shifted { result, last, .. } => (result ^ last).slt(0),
+            Base::Product { low, high } => exceeds(low, high),
+            Base::Result(_) => self.iconst(Ty::I1, 0),
+            Base::Slots => return None,
+        })
+    }
+}
+
+/// Whether a signed product does not fit into its low half.
+fn exceeds<'b>(low: V<'b>, high: V<'b>) -> V<'b> {
+    low.sar(u64::from(low.ty().bits() - 1)).ne(high)
+}
+
+/// What the lift of a block knows of the flags.
+pub(crate) type Known = Flags<Value>;
+
+/// The arithmetic flags that the three slots stand for.
+fn evaluate(op: u64, a: u64, b: u64) -> u64 {
+    let ty = [Ty::I8, Ty::I16, Ty::I32, Ty::I64][(op >> WIDTH_SHIFT & 3) as usize];
+    let carry = op >> CARRY_SHIFT & 1;
+    let sign = |v: u64| v >> (ty.bits() - 1) & 1;
+    let mut flags = match op & KIND {
+        SUM => {
+            let r = ty.wrap(a.wrapping_add(b).wrapping_add(carry));
+            let carries = (a & b) | ((a | b) & !r);
+            let overflow = (a ^ r) & (b ^ r);
+            of_result(ty, r) | when(sign(carries), CF) | when(sign(overflow), OF) | (a ^ b ^ r) & AF
+        }
+        DIFFERENCE => {
+            let r = ty.wrap(a.wrapping_sub(b).wrapping_sub(carry));
+            let borrows = (!a & b) | ((!a | b) & r);
+            let overflow = (a ^ b) & (a ^ r);
+            of_result(ty, r) | when(sign(borrows), CF) | when(sign(overflow), OF) | (a ^ b ^ r) & AF
+        }
+        RESULT => of_result(ty, a),
+        kind @ (SHIFT_LEFT | SHIFT_RIGHT) => {
+            let out = if kind == SHIFT_LEFT { sign(b) } else { b & 1 };
+            of_result(ty, a) | when(out, CF) | when(sign(a ^ b), OF)
+        }
+        PRODUCT => {
+            let exceeds = ty.wrap((ty.sext(a) >> 63) as u64) != b;
+            of_result(ty, a) | when(exceeds.into(), CF | OF)
+        }
+        _ => a & ARITHMETIC,
+    };
+    if op & CF_GIVEN != 0 {
+        flags = flags & !CF | when(op >> CF_SHIFT, CF);
+    }
+    if op & OF_GIVEN != 0 {
+        flags = flags & !OF | when(op >> OF_SHIFT, OF);
+    }
+    flags
+}
+
+/// `flag` if the lowest bit of `bit` is set.
+fn when(bit: u64, flag: u64) -> u64 {
+    if bit & 1 != 0 { flag } else { 0 }
+}
+
+/// SF, ZF and PF of a result.
+fn of_result(ty: Ty, r: u64) -> u64 {
+    let mut flags = 0;
+    if r == 0 {
+        flags |= ZF;
+    }
+    if r >> (ty.bits() - 1) & 1 != 0 {
+        flags |= SF;
+    }
+    if (r as u8).count_ones().is_multiple_of(2) {
+        flags |= PF;
+    }
+    flags
+}
+
+impl State {
+    /// The arithmetic flags.
+    pub fn arithmetic_flags(&self) -> u64 {
+        evaluate(self.cc_op, self.cc_a, self.cc_b)
+    }
+
+    /// Sets the arithmetic flags; other bits are ignored.
+    pub fn set_arithmetic_flags(&mut self, flags: u64) {
+        self.cc_op = EAGER;
+        self.cc_a = flags & ARITHMETIC;
+    }
+
+    /// RFLAGS as PUSHF stores it.
+    pub fn rflags(&self) -> u64 {
+        self.arithmetic_flags() | self.df << 10 | self.rflags & SYSTEM | IF | 2
+    }
+
+    /// Sets RFLAGS as POPF does in user mode.
+    pub fn set_rflags(&mut self, rflags: u64) {
+        self.set_arithmetic_flags(rflags);
+        self.df = rflags >> 10 & 1;
+        self.rflags = rflags & SYSTEM;
+    }
+
+    /// Whether the condition of this code (the low four bits of Jcc's opcode) holds.
+    pub(crate) fn cond(&self, code: u64) -> bool {
+        Cond(code as u8 & 15).of(self.arithmetic_flags())
+    }
+}
