@@ -87,6 +87,11 @@ impl<G: Guest> Code<G> {
         &self.links
     }
 
+    /// How many steps it has: what it costs.
+    pub fn step_count(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Lets the code be entered `entries` − 1 times before [`crate::run`] answers
     /// [`crate::Leave::Stop`] once. Fresh code has 2³² − 1. Entries of other threads at the same
     /// moment may be counted as one.
