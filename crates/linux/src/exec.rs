@@ -26,10 +26,7 @@ pub(crate) struct Resolved {
 
 /// The program at `path`, behind any scripts (execve(2), "Interpreter scripts"). `find` tells
 /// where an absolute path is found.
-pub(crate) fn resolve(
-    path: &Path,
-    find: impl Fn(&Path) -> PathBuf,
-) -> Result<Resolved, Error> {
+pub(crate) fn resolve(path: &Path, find: impl Fn(&Path) -> PathBuf) -> Result<Resolved, Error> {
     let mut path = path.to_owned();
     let mut args: Option<Vec<OsString>> = None;
     for _ in 0..MAX_SCRIPTS {
