@@ -105,7 +105,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         stats: options.stats,
     });
     match result {
-        Ok(status) => status,
+        Ok(never) => match never {},
         Err(error) => {
             crate::complain(&error.to_string());
             ExitCode::from(126)
