@@ -11,6 +11,7 @@ use crate::rows;
 use crate::runner::{Runner, outcome};
 use crate::subject::{Ignore, Outcome, State, Stop, Subject, difference};
 use mynah_x86::X86;
+use std::collections::HashSet;
 
 /// States that each instruction is tried with.
 const STATES: usize = 4;
@@ -22,6 +23,8 @@ pub struct InsnTarget {
     tier0: Interpreter<X86>,
     pages: Pages,
     data: Box<[u8; DATA_BYTES]>,
+    /// Kinds of failures that have been reported.
+    reported: HashSet<String>,
 }
 
 /// All that a case is.
@@ -30,6 +33,15 @@ struct Case {
     insn: Insn,
     state: State,
     data: Box<[u8; DATA_BYTES]>,
+}
+
+/// What a case came to.
+struct Comparison {
+    /// Of tier 0 from the host CPU; empty if there is none.
+    difference: String,
+    host: Outcome,
+    ours: Stop,
+    ignore: Ignore,
 }
 
 impl InsnTarget {
@@ -45,12 +57,12 @@ impl InsnTarget {
             tier0: Interpreter::new(Ir::Optimised),
             pages: Pages::lock(),
             data: generate::data(&mut Rng::new(0)),
+            reported: HashSet::new(),
         })
     }
 
-    /// The difference between the host CPU and tier 0, and the host's outcome; `None` if the case
-    /// tests nothing.
-    fn compare(&mut self, case: &Case) -> Option<(String, Outcome, Ignore)> {
+    /// Runs the case on both; `None` if it tests nothing.
+    fn compare(&mut self, case: &Case) -> Option<Comparison> {
         if generate::is_undefined(&case.insn, &case.state) {
             return None;
         }
@@ -60,22 +72,29 @@ impl InsnTarget {
             return None;
         }
         let ours = outcome(&mut self.tier0, &mut self.pages, &insn.bytes, state, data);
-        let ignore = generate::undefined(insn, state);
-        Some((difference::<X86>(&ours, &host, &ignore), host, ignore))
+        let mut ignore = generate::undefined(insn, state);
+        if host.stop != Stop::Left && insn.repeats() && insn.compares() {
+            // SDM 2B, REP: CMPS and SCAS may leave flags changed when they fault.
+            generate::ignore_flags(&mut ignore, generate::ARITHMETIC);
+        }
+        let difference = difference::<X86>(&ours, &host, &ignore);
+        Some(Comparison { difference, host, ours: ours.stop, ignore })
     }
 
-    fn fails(&mut self, case: &Case) -> bool {
-        self.compare(case).is_some_and(|(difference, ..)| !difference.is_empty())
+    /// Whether the case fails, the host ending in the same way as in `like`.
+    fn fails(&mut self, case: &Case, like: &Outcome) -> bool {
+        self.compare(case)
+            .is_some_and(|c| !c.difference.is_empty() && c.host.stop.name() == like.stop.name())
     }
 
-    /// A case that fails too and says less.
-    fn minimise(&mut self, case: &Case) -> Case {
+    /// A case that fails too, the host ending in the same way, and says less.
+    fn minimise(&mut self, case: &Case, host: &Outcome) -> Case {
         let mut least = case.clone();
         let reset = State::reset::<X86>(least.state.pc);
         let mut attempt = |least: &mut Case, change: &dyn Fn(&mut Case)| {
             let mut smaller = least.clone();
             change(&mut smaller);
-            if self.fails(&smaller) {
+            if self.fails(&smaller, host) {
                 *least = smaller;
             }
         };
@@ -104,7 +123,8 @@ impl InsnTarget {
 
     fn report(&mut self, case: &Case) -> String {
         let code = &case.insn.bytes;
-        let (difference, host, ignore) = self.compare(case).expect("the case fails");
+        let Comparison { difference, host, ignore, .. } =
+            self.compare(case).expect("the case fails");
         let header = rows::header_text(code, &listing::<X86>(code), true);
         let memory = crate::subject::changes(DATA, &[0; DATA_BYTES], &case.data[..]);
         let left = rows::left_side::<X86>(&case.state, &memory);
@@ -126,17 +146,22 @@ impl Target for InsnTarget {
             let mut data = self.data.clone();
             let state = generate::state(rng, &insn, &mut data);
             let case = Case { insn: insn.clone(), state, data };
-            let Some((difference, host, _)) = self.compare(&case) else { continue };
-            useful |= host.stop == Stop::Left;
-            if difference.is_empty() {
+            let Some(found) = self.compare(&case) else { continue };
+            useful |= found.host.stop == Stop::Left;
+            if found.difference.is_empty() {
                 continue;
             }
             let code = insn.decoded.code();
-            if difference.contains("#UD") && matches!(host.stop, Stop::Left) {
+            if found.ours.name() == "#UD" && found.host.stop.name() != "#UD" {
                 return Verdict::Missing(format!("{:?}", insn.decoded.mnemonic()));
             }
-            let least = self.minimise(&case);
-            return Verdict::Failed { kind: format!("{code:?}"), report: self.report(&least) };
+            let kind = format!("{code:?}");
+            let mut report = String::new();
+            if self.reported.insert(kind.clone()) {
+                let least = self.minimise(&case, &found.host);
+                report = self.report(&least);
+            }
+            return Verdict::Failed { kind, report };
         }
         if useful { Verdict::Useful } else { Verdict::Useless }
     }

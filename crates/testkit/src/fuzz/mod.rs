@@ -25,7 +25,7 @@ pub enum Verdict {
     Failed {
         /// What failures with the same cause are likely to share.
         kind: String,
-        /// All about it.
+        /// All about it; empty if the target has reported that kind before.
         report: String,
     },
 }
