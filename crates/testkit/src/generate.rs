@@ -15,6 +15,7 @@ use iced_x86::{
     RflagsBits, UsedMemory,
 };
 use mynah_x86::X86;
+use std::rc::Rc;
 
 /// An instruction to try.
 #[derive(Clone, Debug)]
@@ -39,6 +40,12 @@ impl Insn {
     pub fn repeats(&self) -> bool {
         self.decoded.is_string_instruction()
             && (self.decoded.has_rep_prefix() || self.decoded.has_repne_prefix())
+    }
+
+    /// Whether its addresses have 32 bits.
+    pub fn has_address_prefix(&self) -> bool {
+        // What repeats has an opcode of one byte at its end.
+        self.bytes[..self.bytes.len() - 1].contains(&0x67)
     }
 
     /// Whether it is a string instruction that compares.
@@ -346,8 +353,8 @@ pub fn data(rng: &mut Rng) -> Box<[u8; DATA_BYTES]> {
     image
 }
 
-/// A random state for `insn`. May change the data that it will find, to no purpose of the code's.
-pub fn state(rng: &mut Rng, insn: &Insn, data: &mut [u8; DATA_BYTES]) -> State {
+/// A random state for `insn`. May have to change the data that it will find.
+pub fn state(rng: &mut Rng, insn: &Insn, data: &mut Rc<[u8; DATA_BYTES]>) -> State {
     let mut state = State::reset::<X86>(ENTRY);
     for word in &mut state.words[..16] {
         *word = rng.edge().into();
@@ -385,7 +392,7 @@ pub fn state(rng: &mut Rng, insn: &Insn, data: &mut [u8; DATA_BYTES]) -> State {
     if matches!(insn.decoded.mnemonic(), Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq) {
         // The trap flag would stop the host CPU in the wrong place.
         if let Some(range) = data_range(state.words[4] as u64, 8) {
-            data[range.start + 1] &= !1;
+            Rc::make_mut(data)[range.start + 1] &= !1;
         }
     }
     state
@@ -539,7 +546,7 @@ fn shift_count(decoded: &Instruction, state: &State) -> Option<u32> {
 /// Whether the outcome of `insn` from `state` is not defined at all, or differs between processors:
 /// a repetition of 32-bit address size with a count of 0 may clear the upper halves of RSI and RDI.
 pub fn is_undefined(insn: &Insn, state: &State) -> bool {
-    if insn.repeats() && state.words[1] as u32 == 0 && insn.bytes.contains(&0x67) {
+    if insn.repeats() && state.words[1] as u32 == 0 && insn.has_address_prefix() {
         return true;
     }
     let double = matches!(insn.decoded.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd);

@@ -203,6 +203,9 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The runs of bytes in which `after` differs from `before`, with their addresses.
 pub fn changes(base: u64, before: &[u8], after: &[u8]) -> Vec<(u64, Vec<u8>)> {
     const CHUNK: usize = 64;
+    if before == after {
+        return Vec::new();
+    }
     let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
     let chunks = before.chunks(CHUNK).zip(after.chunks(CHUNK)).enumerate();
     for (chunk, (b, a)) in chunks.filter(|(_, (b, a))| b != a) {
