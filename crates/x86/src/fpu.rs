@@ -242,14 +242,12 @@ impl Fpu {
 
     /// FXCH ST(i).
     pub(crate) fn exchange(&mut self, i: usize) {
+        self.status &= !C1;
         if (self.is_empty(0) || self.is_empty(i)) && !self.underflow() {
             return;
         }
         let or_indefinite = |j| if self.is_empty(j) { INDEFINITE } else { self.bits(j) };
         let (a, b) = (or_indefinite(0), or_indefinite(i));
-        if self.status & status::STACK == 0 {
-            self.status &= !C1;
-        }
         self.set(0, b);
         self.set(i, a);
     }
@@ -296,12 +294,16 @@ impl Fpu {
     pub(crate) fn unary(&mut self, op: Op) {
         let two = matches!(op, Op::Scale | Op::Prem | Op::Prem1);
         if self.is_empty(0) || two && self.is_empty(1) {
+            if matches!(op, Op::Prem | Op::Prem1 | Op::Sin | Op::Cos) {
+                self.status &= !C2;
+            }
             return self.assign(0, true, 0);
         }
         let done = host::run(op, self.control, self.bits(0), self.bits(1), 0);
         if self.take(done.status, BEFORE) {
             self.set(0, done.st0);
             match op {
+                Op::Prem | Op::Prem1 if done.status & status::INVALID != 0 => self.status &= !C2,
                 Op::Prem | Op::Prem1 => self.set_codes(done.status & C023),
                 Op::Sin | Op::Cos => self.set_codes(self.status & (C0 | C3) | done.status & C2),
                 _ => {}
@@ -328,6 +330,9 @@ impl Fpu {
     /// ST0 := one result of f(ST0), and pushes the other.
     pub(crate) fn split(&mut self, op: Op) {
         let trigonometric = op != Op::Extract;
+        if trigonometric {
+            self.status &= !C2;
+        }
         if self.is_empty(0) || !self.is_empty(7) {
             let masked = if self.is_empty(0) { self.underflow() } else { self.overflow() };
             if masked {
@@ -342,7 +347,7 @@ impl Fpu {
             return;
         }
         if trigonometric {
-            self.set_codes(self.status & (C0 | C3) | done.status & C2);
+            self.status |= done.status & C2;
             if done.status & C2 != 0 {
                 return;
             }
@@ -376,13 +381,15 @@ impl Fpu {
         }
         let source = src.map_or(0, |src| self.bits(src));
         let done = host::run(op, self.control, self.bits(0), source, memory);
-        (done.status & C023, self.take(done.status & !C1, BEFORE))
+        let completes = self.take(done.status & !C1 | self.status & C1, BEFORE);
+        (done.status & C023, completes)
     }
 
     /// FCOM and its kin: the result goes to the condition codes.
     pub(crate) fn compare(&mut self, op: Op, src: Option<usize>, memory: u128, pops: u32) {
         let (codes, completes) = self.compare_codes(op, src, memory);
         if completes {
+            self.status &= !C1;
             self.set_codes(codes);
             (0..pops).for_each(|_| self.pop());
         }
@@ -449,9 +456,10 @@ impl Fpu {
 
     /// FFREE, FFREEP.
     pub(crate) fn free(&mut self, i: usize, pops: bool) {
+        self.status &= !C1;
         self.tags &= !(1 << self.index(i));
         if pops {
-            self.turn(1);
+            self.pop();
         }
     }
 

@@ -5,6 +5,7 @@ use crate::fpu::{MASK80, Stored, status};
 use crate::host::Op;
 use crate::{X86, trap};
 use mynah_guest::{Cpu, Fault, MemFault};
+use mynah_mem::Memory;
 
 /// An operation and its registers, as a helper's argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +101,8 @@ choices! {
         Control,
         /// FNSTSW.
         Status,
+        /// After an MMX instruction.
+        EnterMmx,
         /// EMMS.
         LeaveMmx,
     }
@@ -122,6 +125,16 @@ choices! {
         /// FRSTOR, 94 bytes.
         Restore16,
     }
+}
+
+/// Stores `bytes`, which are no more than a page, at `address`: all of them or, on a fault, none.
+pub(super) fn write_whole(memory: &Memory, address: u64, bytes: &[u8]) -> Result<(), MemFault> {
+    let last = address.wrapping_add(bytes.len() as u64 - 1);
+    if last >> 12 != address >> 12 {
+        // Faults as a write does, and changes nothing.
+        memory.compare_exchange(last & !0xfff, 1, 0, 0)?;
+    }
+    memory.write(address, bytes)
 }
 
 /// Runs `f` unless an exception waits; raises what fails.
@@ -238,7 +251,7 @@ fn finish(
         (Some(value), 2) => cpu.memory.store(address, value as u16)?,
         (Some(value), 4) => cpu.memory.store(address, value as u32)?,
         (Some(value), 8) => cpu.memory.store(address, value as u64)?,
-        (Some(value), _) => cpu.memory.write(address, &value.to_le_bytes()[..bytes])?,
+        (Some(value), _) => write_whole(&cpu.memory, address, &value.to_le_bytes()[..bytes])?,
     }
     cpu.state.fpu.finish(stored, pops);
     Ok(0)
@@ -301,17 +314,10 @@ pub(super) extern "C" fn control(cpu: &mut Cpu<X86>, which: u64, _: u64, _: u64)
         Control::ClearExceptions => fpu.clear_exceptions(),
         Control::Control => return fpu.control.into(),
         Control::Status => return fpu.status.into(),
+        Control::EnterMmx => fpu.enter_mmx(),
         Control::LeaveMmx => fpu.leave_mmx(),
     }
     0
-}
-
-/// Before an MMX instruction.
-pub(super) extern "C" fn enter_mmx(cpu: &mut Cpu<X86>, _: u64, _: u64, _: u64) -> u64 {
-    waiting(cpu, |cpu| {
-        cpu.state.fpu.enter_mmx();
-        Ok(0)
-    })
 }
 
 /// An [`Image`] at `address`.
@@ -323,7 +329,7 @@ pub(super) extern "C" fn image(cpu: &mut Cpu<X86>, which: u64, address: u64, _: 
     match which {
         StoreEnvironment | StoreEnvironment16 => not_waiting(cpu, |cpu| {
             let environment = cpu.state.fpu.environment(wide);
-            cpu.memory.write(address, &environment[..len])?;
+            write_whole(&cpu.memory, address, &environment[..len])?;
             cpu.state.fpu.mask_all();
             Ok(0)
         }),
@@ -331,7 +337,7 @@ pub(super) extern "C" fn image(cpu: &mut Cpu<X86>, which: u64, address: u64, _: 
             let mut bytes = [0; 108];
             bytes[..len].copy_from_slice(&cpu.state.fpu.environment(wide)[..len]);
             bytes[len..len + 80].copy_from_slice(&cpu.state.fpu.stack_bytes());
-            cpu.memory.write(address, &bytes[..len + 80])?;
+            write_whole(&cpu.memory, address, &bytes[..len + 80])?;
             cpu.state.fpu.init();
             Ok(0)
         }),

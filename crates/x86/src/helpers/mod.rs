@@ -129,10 +129,8 @@ helpers! {
     FpuTransform "fpu_transform" = fpu::transform, reads MMX, writes MMX, Faults;
     /// x87: the move `a` of register or address `b`; #MF.
     FpuTransfer "fpu_transfer" = fpu::transfer, reads MMX, writes MMX, Faults;
-    /// x87: control and status.
+    /// x87: control and status, and the unit's state around MMX.
     FpuControl "fpu_control" = fpu::control, reads NONE, writes NONE, Changes;
     /// x87: the image `a` at `b`; #MF.
     FpuImage "fpu_image" = fpu::image, reads MMX, writes MMX, Faults;
-    /// Before an MMX instruction; #MF.
-    EnterMmx "enter_mmx" = fpu::enter_mmx, reads NONE, writes NONE, Faults;
 }

@@ -10,7 +10,9 @@ use iced_x86::{MemorySize, Mnemonic};
 use mynah_ir::{Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
-    data(l, mnemonic) || arithmetic(l, mnemonic) || control(l, mnemonic)
+    let known = data(l, mnemonic) || arithmetic(l, mnemonic) || control(l, mnemonic);
+    l.lifter.mmx &= !known;
+    known
 }
 
 fn arithmetic(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
@@ -118,10 +120,6 @@ fn control(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         }
         Fnclex => {
             status(l, Control::ClearExceptions);
-        }
-        Emms => {
-            transfer(l, Move::Wait, 0);
-            status(l, Control::LeaveMmx);
         }
         Fnstcw => l.write(DEST, status(l, Control::Control)),
         Fnstsw => l.write(DEST, status(l, Control::Status)),
