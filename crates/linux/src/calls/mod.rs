@@ -4,6 +4,7 @@ mod file;
 mod fs;
 mod info;
 mod ipc;
+mod memory;
 mod names;
 mod net;
 mod poll;
@@ -23,6 +24,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     fs::ROWS,
     info::ROWS,
     ipc::ROWS,
+    memory::ROWS,
     net::ROWS,
     poll::ROWS,
     process::ROWS,
