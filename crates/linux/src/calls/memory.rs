@@ -1,57 +1,61 @@
-//! The guest's address space.
+//! Memory: mappings and the data segment.
 
-use super::names;
-use crate::Errno;
-use crate::call::Call;
+use super::{names, proc};
 use crate::row::rows;
-use crate::space::PAGE;
+use crate::{Call, Errno};
 
 rows! {
-    mmap(address: Address, length: Size, protection: Flags(names::PROT), flags: Flags(names::MAP), fd: Int, offset: Hex) = Do(mmap);
-    mprotect(address: Address, length: Size, protection: Flags(names::PROT)) = Do(mprotect);
-    pkey_mprotect(address: Address, length: Size, protection: Flags(names::PROT), key: Int) = Do(pkey_mprotect);
-    munmap(address: Address, length: Size) = Do(munmap);
-    mremap(address: Address, length: Size, new_length: Size, flags: Flags(names::MREMAP), new_address: Address) = Do(mremap);
-    brk(address: Address) = Do(brk);
-    madvise(address: Address, length: Size, advice: Enum(names::MADVISE)) = Do(madvise);
-    mincore(address: Address, length: Size, pages: Address) = Do(mincore);
-    msync(address: Address, length: Size, flags: Flags(names::MSYNC)) = Block(Errno::EINTR);
-    mlock(address: Address, length: Size) = Pass;
-    mlock2(address: Address, length: Size, flags: Hex) = Pass;
-    munlock(address: Address, length: Size) = Pass;
+    mmap(addr: Address, length: Size, prot: Flags(names::PROT), flags: Flags(names::MAP), fd: Fd, offset: Hex)
+        = Do(mmap);
+    munmap(addr: Address, length: Size) = Do(munmap);
+    mprotect(addr: Address, length: Size, prot: Flags(names::PROT)) = Do(mprotect);
+    mremap(addr: Address, old_size: Size, new_size: Size, flags: Flags(names::MREMAP), new_addr: Address)
+        = Do(mremap);
+    brk(addr: Address) = Do(brk);
+    madvise(addr: Address, length: Size, advice: Enum(names::MADVISE)) = Do(madvise);
+    msync(addr: Address, length: Size, flags: Flags(names::MSYNC)) = Block(Errno::ERESTARTSYS);
+    mincore(addr: Address, length: Size, vec: Address) = Do(mincore);
+    mlock(addr: Address, length: Size) = Pass;
+    mlock2(addr: Address, length: Size, flags: Hex) = Pass;
+    munlock(addr: Address, length: Size) = Pass;
     mlockall(flags: Flags(names::MLOCKALL)) = Pass;
     munlockall() = Pass;
-    shmat(segment: Int, address: Address, flags: Flags(names::SHM)) = Do(shmat);
-    shmdt(address: Address) = Do(shmdt);
+    shmget(key: Hex, size: Size, flags: Hex) = Pass;
+    shmctl(id: Int, command: Hex, buf: OutFixed(112)) = Pass;
+    shmat(id: Int, addr: Address, flags: Flags(names::SHM)) = Do(shmat);
+    shmdt(addr: Address) = Do(shmdt);
     riscv_flush_icache(start: Address, end: Address, flags: Hex) = Do(flush);
+    pkey_alloc(flags: Hex, rights: Hex) = Refuse(Errno::ENOSPC);
+    pkey_free(key: Int) = Refuse(Errno::EINVAL);
+    pkey_mprotect(addr: Address, length: Size, prot: Flags(names::PROT), key: Int) = Do(pkey_mprotect);
+    get_mempolicy(mode: Address, mask: Address, max: Size, addr: Address, flags: Hex) = Pass;
+    set_mempolicy(mode: Int, mask: Address, max: Size) = Pass;
+    mbind(addr: Address, length: Size, mode: Int, mask: Address, max: Size, flags: Hex) = Pass;
 }
 
 fn mmap(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [va, len, prot, flags, fd, offset] = call.args;
-    call.process().space.mmap(va, len, prot as u32, flags as i32, fd as i32, offset)
-}
-
-fn mprotect(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [va, len, prot, ..] = call.args;
-    call.process().space.mprotect(va, len, prot as u32)
-}
-
-fn pkey_mprotect(call: &mut Call<'_>) -> Result<u64, Errno> {
-    // Key -1 is none; there are no others (pkey_alloc).
-    if call.int(3) != -1 {
-        return Err(Errno::EINVAL);
-    }
-    mprotect(call)
+    let [addr, length, prot, flags, fd, offset] = call.args;
+    call.process().space.mmap(addr, length, prot as u32, flags as i32, fd as i32, offset)
 }
 
 fn munmap(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [va, len, ..] = call.args;
-    call.process().space.munmap(va, len)
+    call.process().space.munmap(call.args[0], call.args[1])
+}
+
+fn mprotect(call: &mut Call<'_>) -> Result<u64, Errno> {
+    call.process().space.mprotect(call.args[0], call.args[1], call.args[2] as u32)
+}
+
+fn pkey_mprotect(call: &mut Call<'_>) -> Result<u64, Errno> {
+    match call.int(3) {
+        -1 | 0 => mprotect(call),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 fn mremap(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [va, len, new_len, flags, new_va, _] = call.args;
-    call.process().space.mremap(va, len, new_len, flags, new_va)
+    let [addr, old_size, new_size, flags, new_addr, _] = call.args;
+    call.process().space.mremap(addr, old_size, new_size, flags, new_addr)
 }
 
 fn brk(call: &mut Call<'_>) -> Result<u64, Errno> {
@@ -59,73 +63,68 @@ fn brk(call: &mut Call<'_>) -> Result<u64, Errno> {
 }
 
 fn madvise(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [va, len, ..] = call.args;
-    let space = &call.process().space;
-    if len > 0 && !space.owns(va, len) {
+    let [addr, length, ..] = call.args;
+    if length != 0 && !call.process().space.owns(addr, length) {
         return Err(Errno::ENOMEM);
     }
-    let discards = matches!(
-        call.int(2),
-        libc::MADV_DONTNEED | libc::MADV_FREE | libc::MADV_REMOVE | libc::MADV_DONTNEED_LOCKED
-    );
-    if discards {
-        space.changed(va, len);
-    }
-    call.pass()
+    let result = call.pass();
+    // Pages may have been replaced by zeros or by the file's contents.
+    call.process().space.changed(addr, length);
+    result
 }
 
 fn mincore(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [_, len, pages, ..] = call.args;
-    call.process().space.prepare(pages, len.div_ceil(PAGE));
+    let [addr, length, vec, ..] = call.args;
+    let space = &call.process().space;
+    if length != 0 && !space.owns(addr, length) {
+        return Err(Errno::ENOMEM);
+    }
+    space.prepare(vec, length.div_ceil(crate::space::PAGE));
     call.pass()
 }
 
+/// Bytes of the shared memory segment `id`, in whole pages.
+fn segment_bytes(call: &mut Call<'_>, id: u64) -> Result<u64, Errno> {
+    // struct shmid_ds: a struct ipc_perm of 48 bytes, then the size.
+    let mut data = [0_u64; 14];
+    let stat = libc::IPC_STAT as u64;
+    call.host("shmctl", [id, stat, data.as_mut_ptr() as u64, 0, 0, 0])?;
+    Ok(data[6].next_multiple_of(crate::space::PAGE))
+}
+
 fn shmat(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [segment, va, flags, ..] = call.args;
-    let len = segment_size(call, segment)?;
-    let flags = flags as i32;
-    let remap = flags & libc::SHM_REMAP != 0;
-    if remap && !call.process().space.owns(va, len) {
+    const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
+    let [id, addr, flags, ..] = call.args;
+    let bytes = segment_bytes(call, id)?;
+    let space = std::sync::Arc::clone(&call.process().space);
+    if flags & libc::SHM_REMAP as u64 != 0 && !space.owns(addr, bytes) {
         return Err(Errno::EINVAL);
     }
-    // Nothing of the guest's is executable for the host.
-    let host_flags = flags & !libc::SHM_EXEC;
-    let at = call.host("shmat", [segment, va, host_flags as u64, 0, 0, 0])?;
-    let mut prot = libc::PROT_READ;
-    if flags & libc::SHM_RDONLY == 0 {
-        prot |= libc::PROT_WRITE;
+    // The host makes no executable mappings for the guest.
+    let host_flags = flags & !(libc::SHM_EXEC as u64);
+    let at = call.host("shmat", [id, addr, host_flags, 0, 0, 0])?;
+    let read_only = flags & libc::SHM_RDONLY as u64 != 0;
+    let mut prot = if read_only { libc::PROT_READ as u32 } else { READ_WRITE };
+    if flags & libc::SHM_EXEC as u64 != 0 {
+        prot |= libc::PROT_EXEC as u32;
     }
-    if flags & libc::SHM_EXEC != 0 {
-        prot |= libc::PROT_EXEC;
-    }
-    let space = &call.process().space;
-    let range = at..at + len;
-    space.disown(&range);
-    space.adopt(&range, prot as u32);
+    space.changed(at, bytes);
+    space.adopt(&(at..at + bytes), prot);
     Ok(at)
 }
 
-/// Bytes of a shared memory segment, whole pages.
-fn segment_size(call: &mut Call<'_>, segment: u64) -> Result<u64, Errno> {
-    // struct shmid_ds: struct ipc_perm of 48 bytes, the size, and more.
-    let mut status = [0u64; 14];
-    let args = [segment, libc::IPC_STAT as u64, status.as_mut_ptr() as u64, 0, 0, 0];
-    call.host("shmctl", args)?;
-    status[6].checked_next_multiple_of(PAGE).ok_or(Errno::EINVAL)
-}
-
 fn shmdt(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let va = call.args[0];
-    if !call.process().space.is_mapped(va) {
+    let addr = call.args[0];
+    if !call.process().space.owns(addr, 1) {
         return Err(Errno::EINVAL);
     }
     // As far as the host has mapped the segment.
-    let end = super::proc::host_areas()
+    let end = proc::host_areas()
         .into_iter()
-        .find(|area| area.range.start == va)
-        .map_or(va + PAGE, |area| area.range.end);
+        .find(|area| area.range.start == addr)
+        .map_or(addr + crate::space::PAGE, |area| area.range.end);
     call.pass()?;
-    call.process().space.disown(&(va..end));
+    call.process().space.disown(&(addr..end));
     Ok(0)
 }
 
