@@ -1,10 +1,17 @@
 //! What the vCPUs of one machine share.
 
-use crate::CodeSource;
-use mynah_guest::Guest;
-use std::marker::PhantomData;
+use crate::compile::Compile;
+use crate::stats::{Counters, Stats, add};
+use crate::table::{Table, Translation};
+use crate::vcpu::Shared;
+use crate::{CodeSource, translate};
+use mynah_guest::{Fault, Guest};
+use mynah_ir::BlockKey;
+use mynah_jit::HelperAddress;
+use parking_lot::{Mutex, RwLock};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// Which tiers run guest code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,50 +31,135 @@ pub struct Config {
     pub tier: Tier,
     /// Executions after which a block is compiled (with [`Tier::Auto`]).
     pub threshold: u32,
+    /// Bytes of memory for compiled code; it is flushed when it is full.
+    pub code_cache: usize,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { tier: Tier::Auto, threshold: 1000 }
+        Config { tier: Tier::Auto, threshold: 600, code_cache: 256 << 20 }
     }
-}
-
-/// Counts since an engine was made.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Stats {
-    /// Blocks translated to IR.
-    pub blocks_lifted: u64,
-    /// Guest instructions in them.
-    pub insts_lifted: u64,
-    /// Blocks compiled.
-    pub blocks_compiled: u64,
 }
 
 /// Translations and compiled code of one machine.
 pub struct Engine<G: Guest> {
-    _guest: PhantomData<G>,
+    pub(crate) config: Config,
+    pub(crate) source: Arc<dyn CodeSource>,
+    pub(crate) table: RwLock<Table<G>>,
+    pub(crate) vcpus: Mutex<Vec<Weak<Shared>>>,
+    pub(crate) compile: Compile<G>,
+    pub(crate) helpers: &'static [HelperAddress],
+    pub(crate) counters: Counters,
 }
 
 impl<G: Guest> Engine<G> {
-    /// An engine that fetches code from `code`.
-    pub fn new(_config: Config, _code: Arc<dyn CodeSource>) -> Arc<Engine<G>> {
-        todo!()
+    /// An engine that fetches code from `source`. Installs the handler of refused accesses if the
+    /// machine has not done so with a hook of its own
+    /// ([`mynah_mem::host::signal::install`]).
+    pub fn new(config: Config, source: Arc<dyn CodeSource>) -> Arc<Engine<G>> {
+        let engine = Arc::new(Engine {
+            config,
+            source,
+            table: RwLock::default(),
+            vcpus: Mutex::default(),
+            compile: Compile::new(config.code_cache),
+            helpers: mynah_jit::helper_table::<G>(),
+            counters: Counters::default(),
+        });
+        if config.tier == Tier::Auto {
+            engine.start_compile_thread();
+        }
+        engine
+    }
+
+    /// The translation for `key`, made if there is none. The error is what fetching caused.
+    pub(crate) fn translation(&self, key: BlockKey) -> Result<&'static Translation<G>, Fault> {
+        let found = self.table.read().get(key);
+        if let Some(translation) = found {
+            if self.is_current(translation) {
+                return Ok(translation);
+            }
+            self.invalidate(key.pc..key.pc + 1);
+        }
+        let start = Instant::now();
+        let translation = translate::translate::<G>(&*self.source, key)?;
+        let counters = &self.counters;
+        add(&counters.blocks_lifted, 1);
+        add(&counters.insts_lifted, translation.block.guest_insts.into());
+        add(&counters.bytes_lifted, translation.block.len.into());
+        add(&counters.lift_ns, start.elapsed().as_nanos() as u64);
+        if self.config.tier == Tier::Auto && translation.compare.is_none() {
+            translation.code.set_fuel(self.config.threshold.max(1));
+        }
+        // Another vCPU may have been faster; both translations are right.
+        self.table.write().insert(translation);
+        Ok(translation)
+    }
+
+    /// Whether a translation whose code is not watched still says what memory holds.
+    fn is_current(&self, translation: &Translation<G>) -> bool {
+        let Some(bytes) = &translation.compare else { return true };
+        let mut now = vec![0; bytes.len()];
+        let mut done = 0;
+        while done < now.len() {
+            let va = translation.key().pc + done as u64;
+            match self.source.fetch(va, &mut now[done..]) {
+                Ok(count) if count > 0 => done += count,
+                _ => return false,
+            }
+        }
+        now[..] == bytes[..]
     }
 
     /// Forgets all translations of code in `range` (guest-virtual addresses). When it returns, no
-    /// vCPU starts to execute one of them again; those inside one leave it at its end.
-    pub fn invalidate(&self, _range: Range<u64>) {
-        todo!()
+    /// vCPU starts to execute one of them again; those inside one leave it soon.
+    pub fn invalidate(&self, range: Range<u64>) {
+        let retired = self.table.write().invalidate(range);
+        self.forget(&retired);
+    }
+
+    /// Makes the vCPUs' jump caches forget retired translations, and vCPUs inside them leave.
+    pub(crate) fn forget(&self, retired: &[&'static Translation<G>]) {
+        if retired.is_empty() {
+            return;
+        }
+        add(&self.counters.blocks_invalidated, retired.len() as u64);
+        for vcpu in self.vcpus.lock().iter().filter_map(Weak::upgrade) {
+            for translation in retired {
+                vcpu.forget(translation.key().pc);
+            }
+            vcpu.kick();
+        }
     }
 
     /// Counts so far.
     pub fn stats(&self) -> Stats {
-        todo!()
+        self.counters.read()
     }
 
     /// Calls `fork` (which forks the process and returns 0 in the child) at a moment when no lock
     /// of the engine is held, and makes the child's copy of the engine work by itself.
-    pub fn fork(&self, _fork: impl FnOnce() -> i32) -> i32 {
-        todo!()
+    ///
+    /// # Errors
+    /// In the child: the host had no memory for its copy of the compiled code.
+    pub fn fork(self: &Arc<Self>, fork: impl FnOnce() -> i32) -> std::io::Result<i32> {
+        let compiler = self.compile.pause();
+        let table = self.table.write();
+        let vcpus = self.vcpus.lock();
+        let result = fork();
+        if result == 0 {
+            // The other threads are not here.
+            for vcpu in vcpus.iter().filter_map(Weak::upgrade) {
+                vcpu.outside();
+            }
+        }
+        drop((vcpus, table, compiler));
+        if result == 0 {
+            self.compile.after_fork()?;
+            if self.config.tier == Tier::Auto {
+                self.start_compile_thread();
+            }
+        }
+        Ok(result)
     }
 }

@@ -1,26 +1,319 @@
 //! One vCPU and its run loop.
 
-use crate::{Engine, Env, Exit};
-use mynah_guest::{Cpu, Guest};
-use mynah_mem::Memory;
+use crate::engine::Tier;
+use crate::stats::add;
+use crate::table::Translation;
+use crate::{Engine, Env, Event, Exit, Flow, translate};
+use mynah_guest::{Cpu, Fault, Guest, JumpEntry, MemFault};
+use mynah_interp::{JumpCache, Leave, Outcome};
+use mynah_ir::BlockKey;
+use mynah_jit::{Effort, LinkSlot};
+use mynah_mem::host::signal::last_fault;
+use mynah_mem::{Cause, Memory};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The bit of [`mynah_guest::Core::attention`] that asks for [`Event::Attention`].
+pub const ATTENTION: u32 = 1;
+/// The bit by which the engine makes a vCPU leave translated code.
+const KICK: u32 = 2;
+
+/// What other threads may reach of a vCPU.
+pub(crate) struct Shared {
+    /// The jump cache of compiled code.
+    jumps: Box<[JumpEntry]>,
+    attention: Arc<AtomicU32>,
+    /// Counts entries into compiled code and returns from it: odd inside.
+    entries: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn forget(&self, pc: u64) {
+        self.jumps[JumpEntry::index(pc)].forget(pc);
+    }
+
+    /// Makes the vCPU leave translated code soon.
+    pub(crate) fn kick(&self) {
+        self.attention.fetch_or(KICK, Ordering::SeqCst);
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::SeqCst)
+    }
+
+    /// Whether the vCPU is in compiled code since `before` was read.
+    pub(crate) fn is_inside(&self, before: u64) -> bool {
+        before % 2 == 1 && self.entries() == before
+    }
+
+    /// The vCPU's thread is not there any more.
+    pub(crate) fn outside(&self) {
+        self.entries.store(0, Ordering::SeqCst);
+    }
+}
 
 /// A vCPU: runs on the thread that calls [`Vcpu::run`].
 pub struct Vcpu<G: Guest> {
-    /// Its state. `cpu.core.attention` may be set by any thread, also from a signal handler, to
-    /// make [`Vcpu::run`] report [`crate::Event::Attention`] soon.
+    /// Its state. [`ATTENTION`] may be set in `cpu.core.attention` by any thread, also from a
+    /// signal handler, to make [`Vcpu::run`] report [`Event::Attention`] soon.
     pub cpu: Box<Cpu<G>>,
-    _engine: Arc<Engine<G>>,
+    engine: Arc<Engine<G>>,
+    shared: Arc<Shared>,
+    compiled_entries: u64,
+    /// The jump cache of interpreted code.
+    jumps: JumpCache<G>,
+    /// Translations found last, by their pc.
+    found: Box<[Option<&'static Translation<G>>]>,
 }
 
 impl<G: Guest> Vcpu<G> {
     /// A vCPU of `engine` in reset state.
     pub fn new(engine: Arc<Engine<G>>, memory: Memory) -> Vcpu<G> {
-        Vcpu { cpu: Cpu::new(memory), _engine: engine }
+        let mut cpu = Cpu::new(memory);
+        let shared = Arc::new(Shared {
+            jumps: JumpEntry::cache(),
+            attention: cpu.core.attention.clone(),
+            entries: AtomicU64::new(0),
+        });
+        cpu.core.jump_cache = shared.jumps.as_ptr() as usize;
+        mynah_jit::attach(&mut cpu, engine.helpers);
+        let mut vcpus = engine.vcpus.lock();
+        vcpus.retain(|v| v.strong_count() > 0);
+        vcpus.push(Arc::downgrade(&shared));
+        drop(vcpus);
+        let found = vec![None; JumpEntry::COUNT].into();
+        Vcpu { cpu, engine, shared, compiled_entries: 0, jumps: JumpCache::default(), found }
     }
 
     /// Runs guest code from `cpu.core.pc` until `env` stops it.
-    pub fn run(&mut self, _env: &mut dyn Env<G>) -> Exit {
-        todo!()
+    pub fn run(&mut self, env: &mut dyn Env<G>) -> Exit {
+        loop {
+            let event = self.execute();
+            self.count();
+            let mut flow = env.event(&mut self.cpu, event);
+            while flow == Flow::Step {
+                let event = self.step();
+                flow = match event {
+                    Some(event) => env.event(&mut self.cpu, event),
+                    None => Flow::Resume,
+                };
+            }
+            if flow == Flow::Stop {
+                return Exit::Env;
+            }
+        }
+    }
+
+    /// Executes the instruction at the guest's pc by itself.
+    fn step(&mut self) -> Option<Event> {
+        let key = self.key();
+        let code = match translate::single::<G>(&*self.engine.source, key) {
+            Ok(code) => code,
+            Err(fault) => return Some(Event::Fault(fault)),
+        };
+        self.cpu.core.enter_fp();
+        let outcome = mynah_interp::once(&code, &mut self.cpu);
+        self.cpu.core.leave_fp();
+        match outcome {
+            Outcome::Pc => None,
+            Outcome::Trap(trap) => Some(Event::Trap(trap)),
+            Outcome::Fault(fault) => Some(Event::Fault(fault)),
+        }
+    }
+
+    fn key(&mut self) -> BlockKey {
+        let mode = G::mode(&self.cpu.state);
+        self.cpu.core.mode = mode;
+        BlockKey { pc: self.cpu.core.pc, mode }
+    }
+
+    /// Runs translated code until something happens that the environment must see.
+    fn execute(&mut self) -> Event {
+        self.key();
+        self.cpu.core.enter_fp();
+        let event = self.translated();
+        self.cpu.core.leave_fp();
+        event
+    }
+
+    fn translated(&mut self) -> Event {
+        // The exit of compiled code that led here, to be linked.
+        let mut slot: Option<&'static LinkSlot> = None;
+        loop {
+            if self.cpu.core.attention.load(Ordering::Relaxed) != 0 {
+                let bits = self.cpu.core.attention.swap(0, Ordering::SeqCst);
+                if bits & ATTENTION != 0 {
+                    return Event::Attention;
+                }
+            }
+            let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
+            let translation = match self.find(key) {
+                Ok(translation) => translation,
+                Err(fault) => return Event::Fault(fault),
+            };
+            if self.engine.config.tier == Tier::Compiler
+                && translation.entry().is_none()
+                && translation.compare.is_none()
+            {
+                self.engine.compile(translation, Effort::Quick);
+            }
+            let left = match translation.entry() {
+                Some(entry) => {
+                    match slot.take() {
+                        Some(slot) => translation.link(slot),
+                        None => self.remember(translation, entry),
+                    }
+                    self.compiled(translation, &mut slot)
+                }
+                None => {
+                    slot = None;
+                    self.interpreted(translation)
+                }
+            };
+            if let Some(event) = left {
+                return event;
+            }
+        }
+    }
+
+    /// The translation for `key`, from the last ones found or the block table.
+    fn find(&mut self, key: BlockKey) -> Result<&'static Translation<G>, Fault> {
+        let place = &mut self.found[JumpEntry::index(key.pc)];
+        if let Some(found) = *place
+            && found.key() == key
+            && found.compare.is_none()
+            && found.is_valid()
+        {
+            return Ok(found);
+        }
+        let translation = self.engine.translation(key)?;
+        *place = Some(translation);
+        Ok(translation)
+    }
+
+    /// Puts compiled code into the jump cache.
+    fn remember(&self, translation: &Translation<G>, entry: usize) {
+        let pc = translation.key().pc;
+        let place = &self.shared.jumps[JumpEntry::index(pc)];
+        place.fill(pc, entry);
+        if !translation.is_valid() {
+            place.forget(pc);
+        }
+    }
+
+    /// Runs compiled code from `translation` on.
+    fn compiled(
+        &mut self,
+        translation: &'static Translation<G>,
+        slot: &mut Option<&'static LinkSlot>,
+    ) -> Option<Event> {
+        self.compiled_entries += 1;
+        self.shared.entries.fetch_add(1, Ordering::SeqCst);
+        // Whoever flushes the code cache takes the entry away first, then waits for `entries`.
+        let word = translation.entry().map(|entry| mynah_jit::enter(&mut self.cpu, entry));
+        self.shared.entries.fetch_add(1, Ordering::SeqCst);
+        let exit = mynah_jit::Exit::decode(word?);
+        match exit {
+            mynah_jit::Exit::Unlinked(address) => {
+                let unlinked = LinkSlot::at(address);
+                self.cpu.core.pc = unlinked.pc;
+                *slot = Some(unlinked);
+                None
+            }
+            mynah_jit::Exit::Lookup | mynah_jit::Exit::Attention => None,
+            mynah_jit::Exit::Trap(trap) => Some(Event::Trap(trap)),
+            mynah_jit::Exit::TrapFault(trap) => Some(Event::Fault(Fault::Trap(trap))),
+            mynah_jit::Exit::HelperFault => {
+                let fault = self.cpu.take_fault();
+                Some(Event::Fault(fault.expect("the helper left its fault in the vCPU")))
+            }
+            mynah_jit::Exit::Misaligned(access) => {
+                let va = self.cpu.core.exit_value;
+                let fault = MemFault { va, access, cause: Cause::Misaligned };
+                Some(Event::Fault(Fault::Memory(fault)))
+            }
+            mynah_jit::Exit::HostFault => {
+                let fault = last_fault();
+                let pc = self.engine.compile.guest_pc(fault.pc);
+                self.cpu.core.pc = pc.expect("compiled code knows the guest pc of its accesses");
+                let fault = MemFault { va: fault.va, access: fault.access, cause: fault.cause };
+                Some(Event::Fault(Fault::Memory(fault)))
+            }
+        }
+    }
+
+    /// Interprets from `translation` on.
+    fn interpreted(&mut self, translation: &'static Translation<G>) -> Option<Event> {
+        if translation.compare.is_some() || !translation.is_valid() {
+            // Compared with memory each time: never linked, never remembered.
+            return match mynah_interp::once(translation.code, &mut self.cpu) {
+                Outcome::Pc => None,
+                Outcome::Trap(trap) => Some(Event::Trap(trap)),
+                Outcome::Fault(fault) => Some(Event::Fault(fault)),
+            };
+        }
+        self.jumps.insert(translation.code);
+        let mut code = translation.code;
+        loop {
+            match mynah_interp::run(code, &mut self.cpu, &self.jumps) {
+                Leave::Pc(link) => {
+                    let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
+                    let next = match self.find(key) {
+                        Ok(next) => next,
+                        Err(fault) => return Some(Event::Fault(fault)),
+                    };
+                    if next.compare.is_some() || next.entry().is_some() {
+                        return None;
+                    }
+                    match link {
+                        Some(link) => link.set(next.code),
+                        None => self.jumps.insert(next.code),
+                    }
+                    code = next.code;
+                }
+                Leave::Stop { code: stopped, link } => {
+                    if !stopped.is_stopped() {
+                        // Its fuel is used up: it is warm.
+                        self.warm(stopped.key);
+                        code = stopped;
+                        continue;
+                    }
+                    let next = match self.find(stopped.key) {
+                        Ok(next) => next,
+                        Err(fault) => return Some(Event::Fault(fault)),
+                    };
+                    if next.compare.is_some() || next.entry().is_some() || !next.is_valid() {
+                        return None;
+                    }
+                    match link {
+                        Some(link) => link.set(next.code),
+                        None => self.jumps.insert(next.code),
+                    }
+                    code = next.code;
+                }
+                Leave::Attention => return None,
+                Leave::Trap(trap) => return Some(Event::Trap(trap)),
+                Leave::Fault(fault) => return Some(Event::Fault(fault)),
+            }
+        }
+    }
+
+    /// Adds this vCPU's counts since the last time to the engine's.
+    fn count(&mut self) {
+        let counters = &self.engine.counters;
+        add(&counters.insts_interpreted, std::mem::take(&mut self.cpu.core.interpreted));
+        add(&counters.compiled_entries, std::mem::take(&mut self.compiled_entries));
+    }
+
+    fn warm(&mut self, key: BlockKey) {
+        if let Ok(translation) = self.find(key) {
+            self.engine.enqueue(translation);
+        }
+    }
+}
+
+impl<G: Guest> Drop for Vcpu<G> {
+    fn drop(&mut self) {
+        self.count();
     }
 }

@@ -2,28 +2,52 @@
 
 use crate::Fault;
 use mynah_ir::fp;
-use std::sync::atomic::AtomicU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// An entry of a vCPU's jump cache: the compiled code last found for a guest address.
-#[derive(Clone, Copy, Debug)]
+/// An entry of a vCPU's jump cache: the compiled code last found for a guest address. Only the
+/// vCPU's own thread fills entries; any thread may empty one.
+#[derive(Debug)]
 #[repr(C)]
 pub struct JumpEntry {
-    /// Guest address; [`JumpEntry::EMPTY`] holds one that no lookup asks for.
-    pub pc: u64,
-    /// Host address of the code.
-    pub code: usize,
+    pc: AtomicU64,
+    code: AtomicUsize,
 }
 
 impl JumpEntry {
     /// Number of entries of a jump cache.
     pub const COUNT: usize = 4096;
-    /// Matches no pc at its index (its index would be another).
-    pub const EMPTY: JumpEntry = JumpEntry { pc: u64::MAX, code: 0 };
+    /// Byte offset of the guest address.
+    pub const PC: usize = std::mem::offset_of!(JumpEntry, pc);
+    /// Byte offset of the code's host address.
+    pub const CODE: usize = std::mem::offset_of!(JumpEntry, code);
+
+    /// An empty cache.
+    pub fn cache() -> Box<[JumpEntry]> {
+        (0..JumpEntry::COUNT).map(JumpEntry::empty).collect()
+    }
+
+    /// An entry that no lookup at `index` matches: its guest address belongs to another index.
+    fn empty(index: usize) -> JumpEntry {
+        JumpEntry { pc: AtomicU64::new(index as u64 ^ 1), code: AtomicUsize::new(0) }
+    }
 
     /// The index of `pc`: folds bits 12 and up onto the low ones.
     #[inline(always)]
     pub const fn index(pc: u64) -> usize {
         ((pc ^ pc >> 12) as usize) % JumpEntry::COUNT
+    }
+
+    /// Remembers that the code for `pc` is at host address `code`.
+    pub fn fill(&self, pc: u64, code: usize) {
+        self.code.store(code, Ordering::Release);
+        self.pc.store(pc, Ordering::SeqCst);
+    }
+
+    /// Forgets the code for `pc`, if that is what the entry remembers.
+    pub fn forget(&self, pc: u64) {
+        let other = JumpEntry::index(pc) as u64 ^ 1;
+        let _ = self.pc.compare_exchange(pc, other, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 
@@ -32,7 +56,9 @@ impl JumpEntry {
 #[repr(C, align(64))]
 pub struct Core {
     /// Not 0: leave translated code at the next poll. Set by any thread.
-    pub attention: AtomicU32,
+    pub attention: Arc<AtomicU32>,
+    /// Address of what `attention` holds, for compiled code.
+    pub(crate) attention_at: usize,
     /// The guest's floating-point environment while no guest code runs ([`fp`]).
     pub fp_env: u32,
     /// Guest pc at block boundaries and faults.
@@ -51,14 +77,54 @@ pub struct Core {
     pub exit_value: u64,
     /// Arguments and result of an operation thunk.
     pub scratch: [u128; 4],
+    /// Guest instructions interpreted so far, by blocks entered.
+    pub interpreted: u64,
     /// The fault that was raised.
     pub fault: Option<Fault>,
 }
 
 impl Core {
+    /// Puts the guest's floating-point environment in force on this thread.
+    #[inline]
+    pub fn enter_fp(&self) {
+        fp::enter(self.fp_env);
+    }
+
+    /// Leaves the guest's floating-point environment; `fp_env` is up to date again.
+    #[inline]
+    pub fn leave_fp(&mut self) {
+        self.fp_env = self.merge_fp(fp::leave());
+    }
+
+    /// The environment word as it stands while it is in force: for helpers.
+    pub fn live_fp(&self) -> u32 {
+        let live = fp::leave();
+        fp::enter(live);
+        self.merge_fp(live)
+    }
+
+    /// Changes the environment while it is in force: for helpers.
+    pub fn set_live_fp(&mut self, word: u32) {
+        fp::leave();
+        fp::enter(word);
+        self.fp_env = word;
+    }
+
+    /// The word in force with the guest's exception masks, of which the host's unit knows nothing.
+    fn merge_fp(&self, live: u32) -> u32 {
+        self.fp_env & fp::env::MASKS | live & !fp::env::MASKS
+    }
+}
+
+impl Core {
+    /// Byte offset of the address of the attention word.
+    pub const ATTENTION_AT: usize = std::mem::offset_of!(Core, attention_at);
+
     pub(crate) fn new() -> Core {
+        let attention = Arc::new(AtomicU32::new(0));
         Core {
-            attention: AtomicU32::new(0),
+            attention_at: Arc::as_ptr(&attention) as usize,
+            attention,
             fp_env: fp::DEFAULT,
             pc: 0,
             fault_pending: 0,
@@ -68,6 +134,7 @@ impl Core {
             thunks: 0,
             exit_value: 0,
             scratch: [0; 4],
+            interpreted: 0,
             fault: None,
         }
     }

@@ -8,6 +8,7 @@
 mod core;
 mod cpu;
 mod helper;
+pub mod toy;
 
 pub use core::{Core, JumpEntry};
 pub use cpu::Cpu;

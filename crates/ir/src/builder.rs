@@ -15,7 +15,7 @@ pub struct Builder {
 /// A value under construction: `a + b` appends an `add`.
 #[derive(Clone, Copy, Debug)]
 pub struct V<'b> {
-    builder: &'b Builder,
+    pub(crate) builder: &'b Builder,
     value: Value,
     ty: Ty,
 }
@@ -281,6 +281,10 @@ impl<'b> V<'b> {
         fmul Fmul;
         /// Float quotient.
         fdiv Fdiv;
+        /// The lesser float; the second if unordered or equal.
+        fmin Fmin;
+        /// The greater float; the second if unordered or equal.
+        fmax Fmax;
         /// Float equal.
         feq Feq;
         /// Float less, signalling.

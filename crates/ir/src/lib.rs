@@ -16,6 +16,7 @@ mod block;
 mod builder;
 pub mod fp;
 mod inst;
+mod lanes;
 mod mem_op;
 pub mod ops;
 mod slot;

@@ -12,7 +12,7 @@
 //! cut their result: [`ScalarOp::eval`] does. An operation that touches state, memory or control
 //! has no evaluator.
 
-use crate::{Args, Ty, fp, vector};
+use crate::{Args, Lane, Ty, fp, vector};
 
 /// A rule for the type of an argument or result, relative to the instruction's type `T`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -253,6 +253,7 @@ mod types {
     pub(super) const ONLY_F32: &[Ty] = &[F32];
     pub(super) const ONLY_F64: &[Ty] = &[F64];
     pub(super) const V: &[Ty] = &[V128];
+    pub(super) const LANE: &[Ty] = &[I8, I16, I32, I64, F32, F64];
 }
 
 ops! {
@@ -358,6 +359,10 @@ ops! {
     Fmul "fmul" (T, T) -> T [FLOAT] None Float = scalar |x| fp::mul(x.ty, x.a, x.b);
     /// a ÷ b.
     Fdiv "fdiv" (T, T) -> T [FLOAT] None Float = scalar |x| fp::div(x.ty, x.a, x.b);
+    /// a if it is less than b, else b; invalid if either is a NaN.
+    Fmin "fmin" (T, T) -> T [FLOAT] None Float = scalar |x| fp::min(x.ty, x.a, x.b);
+    /// a if it is greater than b, else b; invalid if either is a NaN.
+    Fmax "fmax" (T, T) -> T [FLOAT] None Float = scalar |x| fp::max(x.ty, x.a, x.b);
     /// Square root.
     Fsqrt "fsqrt" (T) -> T [FLOAT] None Float = scalar |x| fp::sqrt(x.ty, x.a);
     /// a × b + c with one rounding.
@@ -424,12 +429,20 @@ ops! {
     Call "call" (AnyInt, AnyInt, AnyInt) -> T [NONE] Helper Helper;
 
     // ── vectors ──────────────────────────────────────────────────────────────────────────────
+    // The lane shape is the immediate's; operations that mix two shapes name the one of their
+    // argument's lanes unless they say otherwise.
     /// The 128 bits whose low half is a and whose high half is b.
     Vpair "vpair" (I64, I64) -> T [V] None Pure = vector |x| vector::pair(x.a, x.b);
     /// The low half.
     Vlow "vlow" (V128) -> I64 [V] None Pure = vector |x| x.a & u128::from(u64::MAX);
     /// The high half.
     Vhigh "vhigh" (V128) -> I64 [V] None Pure = vector |x| x.a >> 64;
+    /// Every lane is a.
+    Vsplat "vsplat" (T) -> V128 [LANE] Lane Pure = vector |x| vector::splat(x);
+    /// The lane whose index is the parameter.
+    Vextract "vextract" (V128) -> T [LANE] Lane Pure = vector |x| vector::extract(x);
+    /// a with the lane whose index is the parameter replaced by b.
+    Vinsert "vinsert" (V128, T) -> V128 [LANE] Lane Pure = vector |x| vector::insert(x);
     /// Bitwise and.
     Vand "vand" (T, T) -> T [V] None Pure = vector |x| x.a & x.b;
     /// Bitwise or.
@@ -438,6 +451,131 @@ ops! {
     Vxor "vxor" (T, T) -> T [V] None Pure = vector |x| x.a ^ x.b;
     /// b and not a.
     Vandn "vandn" (T, T) -> T [V] None Pure = vector |x| !x.a & x.b;
+    /// Where the sign of a's lane is set, b's lane, else c's.
+    Vblend "vblend" (T, T, T) -> T [V] Lane Pure = vector |x| vector::blend(x);
+    /// Lane i of the result is the lane of a and b (a's first) whose index is bits 4i–4i+3 of the
+    /// parameter. Not for bytes.
+    Vshuffle "vshuffle" (T, T) -> T [V] Lane Pure = vector |x| vector::shuffle(x);
+    /// Byte i is the byte of a whose index is the low four bits of b's byte i; 0 if its sign is set.
+    Vswizzle "vswizzle" (T, T) -> T [V] None Pure = vector |x| vector::swizzle(x.a, x.b);
+    /// The 16 bytes of a and b (a below) from the one whose index (0–16) is the parameter.
+    Valign "valign" (T, T) -> T [V] Lane Pure = vector |x| vector::align(x);
+    /// The lanes of the low halves, alternately a's and b's.
+    Vziplow "vziplow" (T, T) -> T [V] Lane Pure = vector |x| vector::zip_low(x);
+    /// The lanes of the high halves, alternately a's and b's.
+    Vziphigh "vziphigh" (T, T) -> T [V] Lane Pure = vector |x| vector::zip_high(x);
+    /// The signed lanes of a, then b, as signed lanes of half the width; the nearest if too large.
+    Vpacks "vpacks" (T, T) -> T [V] Lane Pure = vector |x| vector::pack_signed(x);
+    /// The signed lanes of a, then b, as unsigned lanes of half the width; the nearest if too large.
+    Vpacku "vpacku" (T, T) -> T [V] Lane Pure = vector |x| vector::pack_unsigned(x);
+    /// The lanes of the low half, signed, twice as wide.
+    Vwidens "vwidens" (T) -> T [V] Lane Pure = vector |x| vector::widen_signed(x);
+    /// The lanes of the low half, unsigned, twice as wide.
+    Vwidenu "vwidenu" (T) -> T [V] Lane Pure = vector |x| vector::widen_unsigned(x);
+    /// The signs of the lanes, lane 0's in bit 0.
+    Vmask "vmask" (V128) -> I64 [V] Lane Pure = vector |x| vector::mask(x);
+    /// a + b.
+    Vadd "vadd" (T, T) -> T [V] Lane Pure = vector |x| vector::add(x);
+    /// a − b.
+    Vsub "vsub" (T, T) -> T [V] Lane Pure = vector |x| vector::sub(x);
+    /// The nearest signed value to a + b.
+    Vadds "vadds" (T, T) -> T [V] Lane Pure = vector |x| vector::add_signed(x);
+    /// The nearest unsigned value to a + b.
+    Vaddu "vaddu" (T, T) -> T [V] Lane Pure = vector |x| vector::add_unsigned(x);
+    /// The nearest signed value to a − b.
+    Vsubs "vsubs" (T, T) -> T [V] Lane Pure = vector |x| vector::sub_signed(x);
+    /// The nearest unsigned value to a − b.
+    Vsubu "vsubu" (T, T) -> T [V] Lane Pure = vector |x| vector::sub_unsigned(x);
+    /// The low half of a × b.
+    Vmul "vmul" (T, T) -> T [V] Lane Pure = vector |x| vector::mul(x);
+    /// The high half of the signed a × b; for lanes of up to 32 bits.
+    Vmulhs "vmulhs" (T, T) -> T [V] Lane Pure = vector |x| vector::mul_high_signed(x);
+    /// The high half of the unsigned a × b; for lanes of up to 32 bits.
+    Vmulhu "vmulhu" (T, T) -> T [V] Lane Pure = vector |x| vector::mul_high_unsigned(x);
+    /// The signed 16-bit a × b, without its low 15 bits, rounded up from the half.
+    Vmulr "vmulr" (T, T) -> T [V] None Pure = vector |x| vector::mul_rounded(x.a, x.b);
+    /// The signed 64-bit products of the even 32-bit lanes.
+    Vmuls "vmuls" (T, T) -> T [V] None Pure = vector |x| vector::mul_even_signed(x.a, x.b);
+    /// The unsigned 64-bit products of the even 32-bit lanes.
+    Vmulu "vmulu" (T, T) -> T [V] None Pure = vector |x| vector::mul_even_unsigned(x.a, x.b);
+    /// The sums of adjacent products of signed 16-bit lanes, as 32 bits.
+    Vdots "vdots" (T, T) -> T [V] None Pure = vector |x| vector::dot_signed(x.a, x.b);
+    /// The sums, saturating at signed 16 bits, of adjacent products of a's unsigned and b's signed
+    /// bytes.
+    Vdotus "vdotus" (T, T) -> T [V] None Pure = vector |x| vector::dot_mixed(x.a, x.b);
+    /// The unsigned mean, rounded up from the half.
+    Vavg "vavg" (T, T) -> T [V] Lane Pure = vector |x| vector::average(x);
+    /// The lesser, signed.
+    Vmins "vmins" (T, T) -> T [V] Lane Pure = vector |x| vector::min_signed(x);
+    /// The lesser, unsigned.
+    Vminu "vminu" (T, T) -> T [V] Lane Pure = vector |x| vector::min_unsigned(x);
+    /// The greater, signed.
+    Vmaxs "vmaxs" (T, T) -> T [V] Lane Pure = vector |x| vector::max_signed(x);
+    /// The greater, unsigned.
+    Vmaxu "vmaxu" (T, T) -> T [V] Lane Pure = vector |x| vector::max_unsigned(x);
+    /// |a|, wrapping.
+    Vabs "vabs" (T) -> T [V] Lane Pure = vector |x| vector::abs(x);
+    /// All ones where a = b, else 0.
+    Veq "veq" (T, T) -> T [V] Lane Pure = vector |x| vector::equal(x);
+    /// All ones where a > b, signed, else 0.
+    Vgts "vgts" (T, T) -> T [V] Lane Pure = vector |x| vector::greater_signed(x);
+    /// The lanes shifted left by b; 0 if b is the width or more.
+    Vshl "vshl" (T, I64) -> T [V] Lane Pure = vector |x| vector::shift_left(x);
+    /// The lanes shifted right by b, zeros entering; 0 if b is the width or more.
+    Vshr "vshr" (T, I64) -> T [V] Lane Pure = vector |x| vector::shift_right(x);
+    /// The lanes shifted right by b, their signs entering; the sign alone if b is the width or more.
+    Vsar "vsar" (T, I64) -> T [V] Lane Pure = vector |x| vector::shift_right_signed(x);
+    /// In each half, the sum of the absolute differences of its unsigned bytes.
+    Vsad "vsad" (T, T) -> T [V] None Pure = vector |x| vector::sad(x.a, x.b);
+    /// In 16-bit lane i, the sum of the absolute differences of four unsigned bytes of b and four of
+    /// a: b's from byte 4 × (parameter's bits 0–1), a's from byte i + 4 × (parameter's bit 2).
+    Vmsad "vmsad" (T, T) -> T [V] Lane Pure = vector |x| vector::multi_sad(x);
+    /// The least unsigned 16-bit lane, and in bits 16–18 the index of the first such lane.
+    Vleast "vleast" (T) -> T [V] None Pure = vector |x| vector::least(x.a);
+    /// About 1 ÷ a, for binary32 lanes: relative error below 1.5 × 2⁻¹², and the host's bits.
+    Vfrecip "vfrecip" (T) -> T [V] None Pure = vector |x| fp::packed::recip(x.a);
+    /// About 1 ÷ √a, for binary32 lanes: relative error below 1.5 × 2⁻¹², and the host's bits.
+    Vfrsqrt "vfrsqrt" (T) -> T [V] None Pure = vector |x| fp::packed::rsqrt(x.a);
+    /// a + b.
+    Vfadd "vfadd" (T, T) -> T [V] Lane Float = vector |x| fp::packed::add(lane(x), x.a, x.b);
+    /// a − b.
+    Vfsub "vfsub" (T, T) -> T [V] Lane Float = vector |x| fp::packed::sub(lane(x), x.a, x.b);
+    /// a × b.
+    Vfmul "vfmul" (T, T) -> T [V] Lane Float = vector |x| fp::packed::mul(lane(x), x.a, x.b);
+    /// a ÷ b.
+    Vfdiv "vfdiv" (T, T) -> T [V] Lane Float = vector |x| fp::packed::div(lane(x), x.a, x.b);
+    /// a if it is less than b, else b; invalid if either is a NaN.
+    Vfmin "vfmin" (T, T) -> T [V] Lane Float = vector |x| fp::packed::min(lane(x), x.a, x.b);
+    /// a if it is greater than b, else b; invalid if either is a NaN.
+    Vfmax "vfmax" (T, T) -> T [V] Lane Float = vector |x| fp::packed::max(lane(x), x.a, x.b);
+    /// a − b in even lanes, a + b in odd ones.
+    Vfaddsub "vfaddsub" (T, T) -> T [V] Lane Float
+        = vector |x| fp::packed::addsub(lane(x), x.a, x.b);
+    /// Square root.
+    Vfsqrt "vfsqrt" (T) -> T [V] Lane Float = vector |x| fp::packed::sqrt(lane(x), x.a);
+    /// All ones where the [`fp::Predicate`] in the parameter holds of a and b, else 0.
+    Vfcmp "vfcmp" (T, T) -> T [V] Lane Float = vector |x| {
+        fp::packed::compare(lane(x), x.a, x.b, fp::Predicate::unpack(x.imm >> 8))
+    };
+    /// Rounded to integral values as the [`fp::Round`] in the parameter says.
+    Vfround "vfround" (T) -> T [V] Lane Float
+        = vector |x| fp::packed::round(lane(x), x.a, fp::Round::unpack(x.imm >> 8));
+    /// Signed 32-bit lanes (the low two for binary64) as floats of the immediate's shape.
+    Vsitof "vsitof" (T) -> T [V] Lane Float = vector |x| fp::packed::from_i32(lane(x), x.a);
+    /// Floats of the immediate's shape as signed 32-bit lanes (zeros above for binary64), rounded as
+    /// the [`fp::Round`] in the parameter says; the least integer and invalid if one does not fit.
+    Vftosi "vftosi" (T) -> T [V] Lane Float
+        = vector |x| fp::packed::to_i32(lane(x), x.a, fp::Round::unpack(x.imm >> 8));
+    /// The low two binary32 as binary64.
+    Vfpromote "vfpromote" (T) -> T [V] None Float = vector |x| fp::packed::promote(x.a);
+    /// The two binary64 as binary32, zeros above.
+    Vfdemote "vfdemote" (T) -> T [V] None Float = vector |x| fp::packed::demote(x.a);
+}
+
+/// The lane shape in the immediate.
+#[inline(always)]
+fn lane(x: Args<u128>) -> Lane {
+    Lane::unpack(x.imm)
 }
 
 impl Op {

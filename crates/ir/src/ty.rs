@@ -149,6 +149,19 @@ impl Lane {
         }
     }
 
+    /// The shape in bits 0–7 of an immediate.
+    #[inline(always)]
+    pub const fn unpack(imm: u64) -> Lane {
+        match imm & 0xff {
+            0 => Lane::I8,
+            1 => Lane::I16,
+            2 => Lane::I32,
+            3 => Lane::I64,
+            4 => Lane::F32,
+            _ => Lane::F64,
+        }
+    }
+
     /// How many lanes 128 bits hold.
     #[inline(always)]
     pub const fn count(self) -> u32 {

@@ -1,4 +1,5 @@
 //! How compiled code says why it returned to the run loop.
+#![expect(unsafe_code, reason = "a link slot is named by its address")]
 
 use mynah_ir::Trap;
 use mynah_mem::Access;
@@ -19,6 +20,15 @@ impl LinkSlot {
     /// An unlinked exit to `pc`.
     pub(crate) fn new(pc: u64) -> LinkSlot {
         LinkSlot { target: AtomicUsize::new(crate::stubs::unlinked()), pc }
+    }
+
+    /// The slot that [`Exit::Unlinked`] names.
+    ///
+    /// The unit that was left must not have been freed: the engine keeps units for good.
+    pub fn at(address: usize) -> &'static LinkSlot {
+        // SAFETY: compiled code returns the address that stands in it, its own slot's, which lives
+        // as long as the unit.
+        unsafe { &*(address as *const LinkSlot) }
     }
 
     /// Makes the exit jump to the unit entered at host address `entry`.

@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::space::{PAGE, Space};
 use crate::{Errno, Options, host};
 use mynah_loader::{Elf, Placement};
-use object::read::ReadCache;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -46,6 +45,8 @@ pub(crate) struct Image {
     pub env: (u64, u64),
     /// The stack.
     pub stack: (u64, u64),
+    /// What signal handlers return to, where the architecture has no restorers.
+    pub trampoline: Option<u64>,
 }
 
 fn error(path: &Path, what: impl Into<Reason>) -> Error {
@@ -85,7 +86,7 @@ impl Program {
             let text = "not a regular file".to_owned();
             return Err(error(path, Reason { errno: Errno::EACCES, text }));
         }
-        let elf = Elf::parse(&ReadCache::new(&file)).map_err(|e| error(path, e))?;
+        let elf = Elf::read(&file).map_err(|e| error(path, e))?;
         let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         Ok(Program { path: absolute, name: path.to_owned(), file, elf })
     }
@@ -283,6 +284,7 @@ fn stack(
     let random = stack.push(&random)?;
 
     let id = |call| host::call(call, [0; 6]).unwrap_or(0);
+    let trampoline = abi.trampoline.map(|code| trampoline(space, code)).transpose()?;
     let mut auxv = fixed.to_vec();
     auxv.extend([
         (libc::AT_UID, id(libc::SYS_getuid)),
@@ -321,5 +323,15 @@ fn stack(
         args: (args_start, args_end),
         env: (args_end, env_end),
         stack: (bottom, bottom + size),
+        trampoline,
     })
+}
+
+/// Maps `code` for the guest to execute.
+fn trampoline(space: &Space, code: &[u8]) -> Result<u64, Errno> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let at = space.mmap(0, PAGE, libc::PROT_WRITE as u32, flags, -1, 0)?;
+    space.write(at, code)?;
+    space.mprotect(at, PAGE, (libc::PROT_READ | libc::PROT_EXEC) as u32)?;
+    Ok(at)
 }

@@ -16,6 +16,7 @@ mod space;
 mod strace;
 mod task;
 mod thread;
+mod trace;
 
 pub use errno::Errno;
 pub use error::Error;

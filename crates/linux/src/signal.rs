@@ -216,7 +216,8 @@ impl KernelAction {
     }
 }
 
-const SA_RESTORER: u64 = 0x0400_0000;
+/// SA_RESTORER: the action has a restorer.
+pub(crate) const SA_RESTORER: u64 = 0x0400_0000;
 
 fn rt_sigaction(signal: i32, new: Option<&KernelAction>) -> Result<KernelAction, Errno> {
     let mut old = KernelAction::new(0, 0);
@@ -258,7 +259,7 @@ static SIGPIPE_IGNORED: AtomicI32 = AtomicI32::new(0);
 
 /// Sees SIGPIPE's action before the Rust runtime changes it.
 #[unsafe(link_section = ".init_array")]
-#[used(linker)]
+#[used]
 static LOOK: extern "C" fn() = {
     extern "C" fn look() {
         let ignored = host_action(libc::SIGPIPE).is_ok_and(|old| old.handler == IGNORE as usize);

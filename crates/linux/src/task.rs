@@ -7,7 +7,7 @@ use crate::row::{Row, Run};
 use crate::signal::{self, AltStack, Pending, SigInfo, SigSet};
 use crate::space::Refused;
 use crate::thread::Thread;
-use crate::{Errno, Process, calls, exec, host, strace};
+use crate::{Errno, Process, calls, exec, host, trace};
 use mynah_engine::{Engine, Env, Event, Fault, Flow, Vcpu};
 use mynah_guest::{Access, Cause, Cpu, MemFault};
 use mynah_mem::Memory;
@@ -75,7 +75,7 @@ impl<A: Abi> Task<A> {
 
     /// Ends the process by `signal`.
     fn die(&self, signal: i32) -> ! {
-        strace::killed(self.process(), signal);
+        trace::killed(self.process(), signal);
         if self.process().options.stats {
             crate::report(&self.engine.stats());
         }
@@ -99,11 +99,13 @@ impl<A: Abi> Task<A> {
         }
         let (number, args) = A::call(&cpu.state);
         let Some(row) = self.process().calls.row(number) else {
-            strace::unknown(self.process(), number, args);
+            trace::unknown(self.process(), number, &args);
             A::set_result(&mut cpu.state, Errno::encode(Err(Errno::ENOSYS)));
             return Flow::Resume;
         };
-        let line = strace::begin(self.process(), row, args);
+        if matches!(row.name, "exit" | "exit_group" | "execve" | "execveat") {
+            trace::call(self.process(), row, &args, None);
+        }
         let outcome = match row.run {
             Run::Task => self.own_call(cpu, row, args),
             _ => {
@@ -114,12 +116,12 @@ impl<A: Abi> Task<A> {
         let result = match outcome {
             Outcome::Result(result) => result,
             Outcome::Done => {
-                strace::end(self.process(), line, None);
+                trace::call(self.process(), row, &args, None);
                 return self.deliver(cpu);
             }
             Outcome::Stop => return Flow::Stop,
         };
-        strace::end(self.process(), line, Some(result));
+        trace::call(self.process(), row, &args, Some(result));
         match result {
             Err(restart @ (Errno::ERESTARTSYS | Errno::ERESTARTNOHAND)) => {
                 self.interrupted(cpu, restart)
@@ -165,7 +167,7 @@ impl<A: Abi> Task<A> {
     /// Does what the guest has said that the signal does.
     fn deliver_one(&mut self, cpu: &mut Cpu<A>, info: SigInfo, exception: Option<Exception>) {
         let number = info.signal();
-        strace::signal(self.process(), &info);
+        trace::signal(self.process(), &info);
         let mut action = self.process().actions.get(number);
         match action.handler {
             signal::DEFAULT if SigSet::FAULTS.has(number) || exception.is_some() => {
@@ -179,7 +181,10 @@ impl<A: Abi> Task<A> {
             signal::IGNORE => return self.thread.set_mask(self.thread.mask),
             _ => {}
         }
-        let restored = action;
+        let mut restored = action;
+        if let Some(trampoline) = self.process().image.trampoline {
+            restored.restorer = trampoline;
+        }
         if action.flags & libc::SA_RESETHAND as u64 != 0 {
             action.handler = signal::DEFAULT;
             _ = self.process().actions.set(number, action);
@@ -215,7 +220,7 @@ impl<A: Abi> Task<A> {
         let action = self.process().actions.get(number);
         let info = SigInfo::at(number, exception.code, exception.address);
         if self.thread.mask.has(number) || action.handler == signal::IGNORE {
-            strace::signal(self.process(), &info);
+            trace::signal(self.process(), &info);
             self.die(number);
         }
         self.deliver_one(cpu, info, Some(exception));
@@ -271,7 +276,7 @@ impl<A: Abi> Task<A> {
                 Outcome::Stop
             }
             "exit_group" => {
-                strace::exited(self.process(), args[0] as i32);
+                trace::exited(self.process(), args[0] as i32);
                 self.finish(args[0] as i32)
             }
             "rt_sigreturn" => {
@@ -362,7 +367,7 @@ impl<A: Abi> Task<A> {
 
     fn new_thread(&mut self, cpu: &mut Cpu<A>, args: &CloneArgs) -> Result<u64, Errno> {
         let args = *args;
-        let has = |flag: i32| args.flags & flag as u64 != 0;
+        let has = move |flag: i32| args.flags & flag as u64 != 0;
         let mut vcpu = self.child_vcpu(cpu, &args);
         let clear_tid = if has(libc::CLONE_CHILD_CLEARTID) { args.child_tid } else { 0 };
         let thread = Thread {
@@ -415,6 +420,8 @@ impl<A: Abi> Task<A> {
             let _actions = process.actions.lock();
             host::fork(args.flags & !IN_MYNAH, args.exit_signal)
         });
+        // Only in the child can it fail, which cannot go on then.
+        let result = result.unwrap_or_else(|_| self.die(libc::SIGKILL));
         if result == 0 {
             self.thread.pending.clear();
             self.thread.robust_list = 0;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `mynah` command.
+
+fn main() -> std::process::ExitCode {
+    mynah_cli::main()
+}

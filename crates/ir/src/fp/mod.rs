@@ -9,6 +9,9 @@
 //! NaNs follow SSE: the first NaN operand, made quiet; an invalid operation without one yields
 //! [`default_nan`]. A guest with other rules adjusts the result in its lift.
 
+pub mod packed_portable;
+#[cfg(target_arch = "x86_64")]
+mod packed_x86_64;
 pub mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -18,12 +21,20 @@ use portable as host;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as host;
 
+/// Floating point on the lanes of 128 bits.
+pub mod packed {
+    #[cfg(not(target_arch = "x86_64"))]
+    pub use super::packed_portable::*;
+    #[cfg(target_arch = "x86_64")]
+    pub use super::packed_x86_64::*;
+}
+
 use crate::Ty;
 use std::cmp::Ordering;
 
 pub use host::{
-    add, compare, demote, div, enter, fma, from_i32, from_i64, from_u64, leave, mul, promote,
-    round, sqrt, sub, to_int,
+    add, compare, demote, div, enter, fma, from_i32, from_i64, from_u64, leave, max, min, mul,
+    promote, round, sqrt, sub, to_int,
 };
 
 /// The environment after reset: all exceptions masked, nearest even.
@@ -111,6 +122,70 @@ impl Round {
             _ => Mode::Current,
         };
         Round { mode, quiet: imm & 8 != 0 }
+    }
+}
+
+/// What a packed comparison asks of its operands, in CMPPS's encoding. Bit 2 negates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Predicate {
+    /// a = b; only a signalling NaN is invalid.
+    Equal,
+    /// a < b; a NaN is invalid.
+    Less,
+    /// a ≤ b; a NaN is invalid.
+    LessOrEqual,
+    /// a or b is a NaN; only a signalling one is invalid.
+    Unordered,
+    /// Not a = b.
+    NotEqual,
+    /// Not a < b.
+    NotLess,
+    /// Not a ≤ b.
+    NotLessOrEqual,
+    /// Neither is a NaN.
+    Ordered,
+}
+
+impl Predicate {
+    /// The predicate in bits 0–2 of an immediate.
+    #[inline(always)]
+    pub const fn unpack(imm: u64) -> Predicate {
+        match imm & 7 {
+            0 => Predicate::Equal,
+            1 => Predicate::Less,
+            2 => Predicate::LessOrEqual,
+            3 => Predicate::Unordered,
+            4 => Predicate::NotEqual,
+            5 => Predicate::NotLess,
+            6 => Predicate::NotLessOrEqual,
+            _ => Predicate::Ordered,
+        }
+    }
+
+    /// Whether a quiet NaN is invalid.
+    pub const fn nan(self) -> Nan {
+        match self {
+            Predicate::Less
+            | Predicate::LessOrEqual
+            | Predicate::NotLess
+            | Predicate::NotLessOrEqual => Nan::Invalid,
+            _ => Nan::Quiet,
+        }
+    }
+
+    /// Whether it holds of operands in this order (`None`: unordered).
+    pub fn holds(self, order: Option<Ordering>) -> bool {
+        match self {
+            Predicate::Equal => order == Some(Ordering::Equal),
+            Predicate::Less => order == Some(Ordering::Less),
+            Predicate::LessOrEqual => order.is_some_and(Ordering::is_le),
+            Predicate::Unordered => order.is_none(),
+            Predicate::NotEqual => order != Some(Ordering::Equal),
+            Predicate::NotLess => order != Some(Ordering::Less),
+            Predicate::NotLessOrEqual => !order.is_some_and(Ordering::is_le),
+            Predicate::Ordered => order.is_some(),
+        }
     }
 }
 

@@ -70,6 +70,10 @@ binary! {
     mul "mulss" "mulsd";
     /// a ÷ b.
     div "divss" "divsd";
+    /// a if it is less than b, else b.
+    min "minss" "minsd";
+    /// a if it is greater than b, else b.
+    max "maxss" "maxsd";
 }
 
 /// Square root.
@@ -96,16 +100,17 @@ pub fn fma(ty: Ty, a: u64, b: u64, c: u64) -> u64 {
         enter(word);
         return result;
     }
+    // Of two NaNs the instruction's second operand wins.
     // SAFETY: the host has FMA; register arithmetic whose only other effect is on MXCSR's flags.
     unsafe {
         if ty == Ty::F32 {
-            let mut x = f32(a);
-            asm!("vfmadd213ss {}, {}, {}", inout(xmm_reg) x, in(xmm_reg) f32(b),
+            let mut x = f32(b);
+            asm!("vfmadd213ss {}, {}, {}", inout(xmm_reg) x, in(xmm_reg) f32(a),
                  in(xmm_reg) f32(c), options(nomem, nostack, preserves_flags));
             x.to_bits().into()
         } else {
-            let mut x = f64(a);
-            asm!("vfmadd213sd {}, {}, {}", inout(xmm_reg) x, in(xmm_reg) f64(b),
+            let mut x = f64(b);
+            asm!("vfmadd213sd {}, {}, {}", inout(xmm_reg) x, in(xmm_reg) f64(a),
                  in(xmm_reg) f64(c), options(nomem, nostack, preserves_flags));
             x.to_bits()
         }

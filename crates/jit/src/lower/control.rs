@@ -43,8 +43,7 @@ impl<G: Guest> Lower<'_, G> {
 
     /// Leaves if another thread, or a signal handler, asked for attention.
     pub(super) fn poll(&mut self, pc: u64) {
-        let offset = (offset_of!(Core, attention)) as i64;
-        let address = self.b.ins().iadd_imm_s(self.cpu, offset);
+        let address = self.core_load(types::I64, constant(), Core::ATTENTION_AT);
         // Atomic, so that it is repeated in every turn of a loop.
         let attention = self.b.ins().atomic_load(types::I32, own(), address);
         self.unlikely(attention, |l| {
@@ -66,7 +65,7 @@ impl<G: Guest> Lower<'_, G> {
 
     /// To the guest code at `pc`: within the unit, or through a link slot.
     pub(super) fn goto(&mut self, pc: u64) {
-        if let Some(&index) = self.by_pc.get(&pc) {
+        if let Some(index) = self.shape.block(pc) {
             let body = self.bodies[index];
             self.b.ins().jump(body, &[]);
         } else {
@@ -87,6 +86,19 @@ impl<G: Guest> Lower<'_, G> {
         self.b.ins().return_call_indirect(self.unit_sig, target, &[self.cpu, address]);
     }
 
+    /// A return to the computed address `pc`: behind one of the unit's calls, or anywhere.
+    pub(super) fn return_to(&mut self, pc: clif::Value) {
+        for continuation in self.shape.continuations.clone() {
+            let index = self.shape.block(continuation).expect("a continuation is a block here");
+            let (body, other) = (self.bodies[index], self.b.create_block());
+            let expected = self.b.ins().iconst(types::I64, continuation as i64);
+            let hit = self.b.ins().icmp(IntCC::Equal, pc, expected);
+            self.b.ins().brif(hit, body, &[], other, &[]);
+            self.b.switch_to_block(other);
+        }
+        self.dispatch(pc);
+    }
+
     /// To the guest code at the computed address `pc`, by the jump cache.
     pub(super) fn dispatch(&mut self, pc: clif::Value) {
         self.write_back(SlotSet::ALL);
@@ -96,13 +108,13 @@ impl<G: Guest> Lower<'_, G> {
         let offset = self.b.ins().ishl_imm_u(index, size_of::<JumpEntry>().ilog2() as i64);
         let cache = self.core_load(types::I64, constant(), offset_of!(Core, jump_cache));
         let entry = self.b.ins().iadd(cache, offset);
-        let found = self.b.ins().load(types::I64, own(), entry, offset_of!(JumpEntry, pc) as i32);
+        let found = self.b.ins().load(types::I64, own(), entry, JumpEntry::PC as i32);
         let miss = self.b.ins().icmp(IntCC::NotEqual, found, pc);
         self.unlikely(miss, |l| {
             l.b.ins().store(own(), pc, l.cpu, offset_of!(Core, pc) as i32);
             l.leave(Exit::Lookup);
         });
-        let code = self.b.ins().load(types::I64, own(), entry, offset_of!(JumpEntry, code) as i32);
+        let code = self.b.ins().load(types::I64, own(), entry, JumpEntry::CODE as i32);
         let slot = self.b.ins().iconst(types::I64, 0);
         self.b.ins().return_call_indirect(self.unit_sig, code, &[self.cpu, slot]);
     }

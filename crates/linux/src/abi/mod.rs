@@ -1,6 +1,7 @@
 //! What differs from one guest architecture to another: data ([`Info`]) and what touches the
 //! vCPU's registers ([`Abi`]).
 
+mod riscv64;
 mod x86_64;
 
 use crate::Errno;
@@ -32,6 +33,8 @@ pub(crate) struct Info {
     pub red_zone: u64,
     /// Whether `struct sigaction` has a restorer, which SA_RESTORER declares.
     pub restorer: bool,
+    /// What handlers return to where there are no restorers: code that calls rt_sigreturn(2).
+    pub trampoline: Option<&'static [u8]>,
 }
 
 /// Layouts of `struct stat`.

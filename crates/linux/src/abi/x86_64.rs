@@ -1,7 +1,7 @@
 //! Linux on x86-64: the System V ABI's registers, and the kernel's signal frame.
 
 use super::{Abi, Asked, CloneArgs, Exception, Frame, Info, StatLayout};
-use crate::signal::{AltStack, SigSet};
+use crate::signal::{AltStack, SA_RESTORER, SigSet};
 use crate::space::Space;
 use crate::{Errno, numbers};
 use mynah_guest::Cpu;
@@ -121,6 +121,7 @@ impl Abi for X86 {
         hwcap: HWCAP,
         red_zone: 128,
         restorer: true,
+        trampoline: None,
     };
 
     const CALL_BYTES: u64 = 2;
@@ -193,7 +194,7 @@ impl Abi for X86 {
 
     fn push_frame(cpu: &mut Cpu<X86>, space: &Space, frame: &Frame) -> Result<(), Errno> {
         // The kernel insists on a restorer.
-        if frame.action.flags & libc::SA_RESTORER as u64 == 0 {
+        if frame.action.flags & SA_RESTORER == 0 {
             return Err(Errno::EFAULT);
         }
         let area = frame.sp.wrapping_sub(512) & !63;

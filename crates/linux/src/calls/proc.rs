@@ -33,14 +33,17 @@ fn content(process: &Process, name: &[u8]) -> Option<Vec<u8>> {
     match name {
         b"maps" => Some(maps(process).into_bytes()),
         b"auxv" => Some(process.image.auxv.clone()),
-        b"cmdline" => {
-            let (start, end) = process.image.args;
-            let mut text = vec![0; end.saturating_sub(start).min(1 << 22) as usize];
-            process.space.read(start, &mut text).ok()?;
-            Some(text)
-        }
+        b"cmdline" => memory(process, process.image.args),
+        b"environ" => memory(process, process.image.env),
         _ => None,
     }
+}
+
+/// What the process has at these addresses now.
+fn memory(process: &Process, (start, end): (u64, u64)) -> Option<Vec<u8>> {
+    let mut text = vec![0; end.saturating_sub(start).min(1 << 22) as usize];
+    process.space.read(start, &mut text).ok()?;
+    Some(text)
 }
 
 /// A line of the host's /proc/self/maps.
@@ -73,7 +76,7 @@ fn host_area(line: &str) -> Option<HostArea> {
 
 /// The guest's part of what is mapped, as the guest has protected it.
 fn maps(process: &Process) -> String {
-    let (heap, stack) = (process.space.heap(), process.image.args.0);
+    let (heap, stack) = (process.space.heap(), process.image.stack.0);
     let mut text = String::new();
     for host in host_areas() {
         let areas = process.space.table().areas(host.range.clone());

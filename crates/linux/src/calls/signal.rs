@@ -21,8 +21,6 @@ rows! {
     kill(pid: Int, sig: Signal) = Pass;
     tkill(tid: Int, sig: Signal) = Pass;
     tgkill(tgid: Int, tid: Int, sig: Signal) = Pass;
-    signalfd(fd: Fd, mask: SigSet, size: Size) = Pass;
-    signalfd4(fd: Fd, mask: SigSet, size: Size, flags: Hex) = Pass;
 }
 
 fn check_size(size: u64) -> Result<(), Errno> {

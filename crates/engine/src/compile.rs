@@ -1,0 +1,231 @@
+//! The compile thread, and what it makes units of.
+
+use crate::Engine;
+use crate::stats::add;
+use crate::table::Translation;
+use mynah_guest::Guest;
+use mynah_ir::{Block, BlockKey, End};
+use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Unit};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// The most guest instructions of a unit: compile time grows faster than the unit beyond.
+const MAX_UNIT_INSTS: u32 = 200;
+
+/// The compiler and its queue.
+pub(crate) struct Compile<G: Guest> {
+    compiler: Mutex<Compiler<G>>,
+    cache: CodeCache,
+    queue: Arc<Queue<G>>,
+    /// Installed units by host address.
+    units: Mutex<BTreeMap<usize, &'static Unit>>,
+}
+
+struct Queue<G: Guest> {
+    waiting: Mutex<Waiting<G>>,
+    filled: Condvar,
+}
+
+struct Waiting<G: Guest> {
+    blocks: VecDeque<&'static Translation<G>>,
+    /// The engine is gone.
+    closed: bool,
+}
+
+/// Keeps the compiler idle.
+pub(crate) struct Paused<'c, G: Guest> {
+    _compiler: MutexGuard<'c, Compiler<G>>,
+    _waiting: MutexGuard<'c, Waiting<G>>,
+    _units: MutexGuard<'c, BTreeMap<usize, &'static Unit>>,
+}
+
+impl<G: Guest> Compile<G> {
+    /// # Panics
+    /// If the host has no address space or memory for the code cache.
+    pub(crate) fn new(cache: usize) -> Compile<G> {
+        let cache = CodeCache::new(cache).unwrap_or_else(|e| panic!("the code cache: {e}"));
+        let waiting = Mutex::new(Waiting { blocks: VecDeque::new(), closed: false });
+        Compile {
+            compiler: Mutex::default(),
+            cache,
+            queue: Arc::new(Queue { waiting, filled: Condvar::new() }),
+            units: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn pause(&self) -> Paused<'_, G> {
+        // In the order in which compiling takes them.
+        let compiler = self.compiler.lock();
+        let waiting = self.queue.waiting.lock();
+        Paused { _compiler: compiler, _waiting: waiting, _units: self.units.lock() }
+    }
+
+    pub(crate) fn after_fork(&self) -> std::io::Result<()> {
+        self.cache.after_fork()
+    }
+
+    /// The guest pc of the instruction that the host instruction at `host` belongs to.
+    pub(crate) fn guest_pc(&self, host: usize) -> Option<u64> {
+        let units = self.units.lock();
+        let (_, unit) = units.range(..=host).next_back()?;
+        unit.guest_pc(host)
+    }
+}
+
+impl<G: Guest> Engine<G> {
+    pub(crate) fn start_compile_thread(self: &Arc<Self>) {
+        let queue = self.compile.queue.clone();
+        let engine = Arc::downgrade(self);
+        let thread = std::thread::Builder::new().name("mynah-compile".into());
+        let thread = thread.spawn(move || run(&queue, &engine));
+        if let Err(error) = thread {
+            tracing::warn!("no compile thread, everything is interpreted: {error}");
+        }
+    }
+
+    /// Hands `translation` to the compile thread.
+    pub(crate) fn enqueue(&self, translation: &'static Translation<G>) {
+        if translation.compare.is_some() || translation.queued.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut waiting = self.compile.queue.waiting.lock();
+        waiting.blocks.push_back(translation);
+        self.counters.queue_peak.fetch_max(waiting.blocks.len() as u64, Ordering::Relaxed);
+        drop(waiting);
+        self.compile.queue.filled.notify_one();
+    }
+
+    /// Compiles the unit headed by `head` and publishes it.
+    pub(crate) fn compile(&self, head: &'static Translation<G>, effort: Effort) {
+        let mut compiler = self.compile.compiler.lock();
+        if !head.is_valid() || head.entry().is_some() {
+            return;
+        }
+        let start = Instant::now();
+        let members = match effort {
+            Effort::Quick => vec![head],
+            Effort::Optimise => self.region(head),
+        };
+        let blocks: Vec<&Block> = members.iter().map(|t| &t.block).collect();
+        let artifact = match compiler.compile(&blocks, effort) {
+            Ok(artifact) => artifact,
+            Err(error) => {
+                tracing::error!("{error} at {:#x}", head.key().pc);
+                return;
+            }
+        };
+        let counters = &self.counters;
+        add(&counters.units_compiled, 1);
+        add(&counters.blocks_compiled, blocks.len() as u64);
+        add(&counters.insts_compiled, blocks.iter().map(|b| u64::from(b.guest_insts)).sum());
+        add(&counters.host_bytes, artifact.code().len() as u64);
+        let unit = match self.compile.cache.install(artifact) {
+            Some(unit) => Box::leak(Box::new(unit)),
+            None => {
+                // The block's next execution asks again.
+                self.flush();
+                return;
+            }
+        };
+        add(&counters.compile_ns, start.elapsed().as_nanos() as u64);
+        self.compile.units.lock().insert(unit.entry, unit);
+        // No member may be retired between the check and the publication.
+        let table = self.table.read();
+        if members.iter().all(|m| m.is_valid()) {
+            for member in &members[1..] {
+                member.compiled.lock().heads.push(head);
+            }
+            head.publish(unit);
+        }
+        drop(table);
+    }
+
+    /// The blocks that a unit headed by `head` is made of: what is translated and reachable from
+    /// it without a computed jump, breadth first.
+    fn region(&self, head: &'static Translation<G>) -> Vec<&'static Translation<G>> {
+        let table = self.table.read();
+        let mut members = vec![head];
+        let mut insts = head.block.guest_insts;
+        let mut next = 0;
+        while next < members.len() {
+            for pc in targets(&members[next].block.end) {
+                let key = BlockKey { pc, ..head.key() };
+                let Some(found) = table.get(key) else { continue };
+                let known = members.iter().any(|m| m.key() == key);
+                let room = insts + found.block.guest_insts <= MAX_UNIT_INSTS;
+                let room = room && members.len() < MAX_BLOCKS;
+                if !known && room && found.compare.is_none() && self.is_lukewarm(found) {
+                    insts += found.block.guest_insts;
+                    members.push(found);
+                }
+            }
+            next += 1;
+        }
+        members
+    }
+
+    /// Whether a block has run often enough to be worth a place in another's unit.
+    fn is_lukewarm(&self, translation: &Translation<G>) -> bool {
+        let left = translation.code.fuel();
+        // Fuel starts over when it is used up.
+        left > self.config.threshold || left <= self.config.threshold / 16 * 15
+    }
+
+    /// Starts a new generation of the code cache. The caller holds the compiler.
+    fn flush(&self) {
+        let retired = self.table.write().clear();
+        self.forget(&retired);
+        self.compile.units.lock().clear();
+        let vcpus: Vec<_> = self.vcpus.lock().iter().filter_map(Weak::upgrade).collect();
+        for vcpu in vcpus {
+            let before = vcpu.entries();
+            while vcpu.is_inside(before) {
+                vcpu.kick();
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+        self.compile.cache.flush();
+    }
+}
+
+/// Known successors of a block's end, and of what it calls.
+fn targets(end: &End) -> impl Iterator<Item = u64> {
+    let (a, b) = match *end {
+        End::Jump(to) => (Some(to), None),
+        End::Branch { taken, not, .. } => (Some(taken), Some(not)),
+        End::Call { to, ret } => (Some(to), Some(ret)),
+        End::CallIndirect { ret, .. } => (Some(ret), None),
+        _ => (None, None),
+    };
+    a.into_iter().chain(b)
+}
+
+/// The compile thread.
+fn run<G: Guest>(queue: &Queue<G>, engine: &Weak<Engine<G>>) {
+    loop {
+        let head = {
+            let mut waiting = queue.waiting.lock();
+            loop {
+                if waiting.closed {
+                    return;
+                }
+                match waiting.blocks.pop_front() {
+                    Some(head) => break head,
+                    None => queue.filled.wait(&mut waiting),
+                }
+            }
+        };
+        let Some(engine) = engine.upgrade() else { return };
+        engine.compile(head, Effort::Optimise);
+    }
+}
+
+impl<G: Guest> Drop for Engine<G> {
+    fn drop(&mut self) {
+        self.compile.queue.waiting.lock().closed = true;
+        self.compile.queue.filled.notify_all();
+    }
+}

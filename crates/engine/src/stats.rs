@@ -1,0 +1,57 @@
+//! Counters of an engine.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since an engine was made.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Blocks translated to IR.
+    pub blocks_lifted: u64,
+    /// Guest instructions in them.
+    pub insts_lifted: u64,
+    /// Guest bytes in them.
+    pub bytes_lifted: u64,
+    /// Nanoseconds spent on translating to IR.
+    pub lift_ns: u64,
+    /// Units compiled.
+    pub units_compiled: u64,
+    /// Blocks in them; a block may be in several.
+    pub blocks_compiled: u64,
+    /// Guest instructions in them.
+    pub insts_compiled: u64,
+    /// Host bytes of compiled code.
+    pub host_bytes: u64,
+    /// Nanoseconds spent on compiling.
+    pub compile_ns: u64,
+    /// The most blocks that waited for the compile thread.
+    pub queue_peak: u64,
+    /// Guest instructions interpreted.
+    pub insts_interpreted: u64,
+    /// Entries into compiled code from the run loop.
+    pub compiled_entries: u64,
+    /// Translations retired because guest code changed.
+    pub blocks_invalidated: u64,
+}
+
+macro_rules! counters {
+    ($($name:ident)*) => {
+        /// The live counters behind [`Stats`].
+        #[derive(Default)]
+        pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)* }
+
+        impl Counters {
+            pub(crate) fn read(&self) -> Stats {
+                Stats { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    blocks_lifted insts_lifted bytes_lifted lift_ns units_compiled blocks_compiled insts_compiled
+    host_bytes compile_ns queue_peak insts_interpreted compiled_entries blocks_invalidated
+}
+
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}

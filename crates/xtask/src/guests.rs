@@ -1,0 +1,119 @@
+//! Guest programs beyond our own: the host's where it has them, else Debian packages unpacked under
+//! target/guests/root. Links in target/guests/bin name them all.
+
+use crate::shell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A program and the packages that hold it and its libraries. Libraries that the host has anyway
+/// (the C library and what every Debian system needs) are not named.
+struct Program {
+    name: &'static str,
+    packages: &'static [&'static str],
+}
+
+const PROGRAMS: &[Program] = &[
+    Program { name: "busybox", packages: &["busybox-static"] },
+    Program { name: "bash", packages: &["bash"] },
+    Program { name: "lua5.4", packages: &["lua5.4", "libreadline8"] },
+    Program { name: "sqlite3", packages: &["sqlite3", "libsqlite3-0", "libreadline8"] },
+    Program { name: "xz", packages: &["xz-utils", "liblzma5"] },
+    Program { name: "zstd", packages: &["zstd", "libzstd1", "liblz4-1", "liblzma5", "zlib1g"] },
+    Program { name: "openssl", packages: &["openssl", "libssl3"] },
+    Program { name: "perl", packages: &["perl-base"] },
+    Program {
+        name: "python3",
+        packages: &[
+            "python3-minimal",
+            "python3.11-minimal",
+            "libpython3.11-minimal",
+            "libpython3.11-stdlib",
+        ],
+    },
+    Program { name: "git", packages: &["git"] },
+    Program { name: "gcc", packages: &[] },
+    Program { name: "riscv64-linux-gnu-gcc", packages: &[] },
+];
+
+/// The programs that were found.
+#[derive(Debug)]
+pub(crate) struct Guests {
+    programs: BTreeMap<&'static str, PathBuf>,
+}
+
+impl Guests {
+    /// Where `name` is.
+    pub(crate) fn get(&self, name: &str) -> Option<&Path> {
+        self.programs.get(name).map(PathBuf::as_path)
+    }
+
+    /// Where the shared libraries of unpacked programs are.
+    pub(crate) fn libraries() -> PathBuf {
+        folder().join("root/usr/lib/x86_64-linux-gnu")
+    }
+}
+
+fn folder() -> PathBuf {
+    shell::target().join("guests")
+}
+
+/// Finds or fetches every program, and says which are missing.
+pub(crate) fn collect() -> Result<Guests, String> {
+    let bin = folder().join("bin");
+    let unpacked = folder().join("root");
+    fs::create_dir_all(&bin).map_err(|e| format!("{}: {e}", bin.display()))?;
+    let mut guests = Guests { programs: BTreeMap::new() };
+    let mut missing = Vec::new();
+    for program in PROGRAMS {
+        let place = shell::find(program.name)
+            .or_else(|| unpacked_program(&unpacked, program.name))
+            .or_else(|| fetch(program, &unpacked).inspect_err(|e| missing.push(e.clone())).ok());
+        if let Some(place) = place {
+            let link = bin.join(program.name);
+            if fs::read_link(&link).ok().as_deref() != Some(&place) {
+                let _ = fs::remove_file(&link);
+                std::os::unix::fs::symlink(&place, &link)
+                    .map_err(|e| format!("{}: {e}", link.display()))?;
+            }
+            guests.programs.insert(program.name, place);
+        }
+    }
+    for (name, place) in &guests.programs {
+        println!("guests: {name:22} {}", place.display());
+    }
+    for message in missing {
+        println!("guests: {message}; tests that need it are left out");
+    }
+    Ok(guests)
+}
+
+fn unpacked_program(unpacked: &Path, name: &str) -> Option<PathBuf> {
+    ["usr/bin", "bin"].iter().map(|bin| unpacked.join(bin).join(name)).find(|file| file.exists())
+}
+
+/// Downloads and unpacks a program's packages.
+fn fetch(program: &Program, unpacked: &Path) -> Result<PathBuf, String> {
+    let name = program.name;
+    if program.packages.is_empty() {
+        return Err(format!("{name:22} missing: the host has none"));
+    }
+    for tool in ["apt-get", "dpkg-deb"] {
+        if shell::find(tool).is_none() {
+            return Err(format!("{name:22} missing: the host has neither it nor {tool}"));
+        }
+    }
+    let downloads = folder().join("downloads").join(name);
+    let failed = |e: &dyn std::fmt::Display| format!("{name:22} missing: {e}");
+    fs::create_dir_all(&downloads).map_err(|e| failed(&e))?;
+    let mut download = Command::new("apt-get");
+    download.arg("download").arg("-q").args(program.packages).current_dir(&downloads);
+    shell::output(&mut download).map_err(|e| failed(&e))?;
+    for package in fs::read_dir(&downloads).map_err(|e| failed(&e))?.flatten() {
+        let mut unpack = Command::new("dpkg-deb");
+        unpack.arg("-x").arg(package.path()).arg(unpacked);
+        shell::output(&mut unpack).map_err(|e| failed(&e))?;
+    }
+    unpacked_program(unpacked, name).ok_or_else(|| failed(&"its packages do not hold it"))
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask test`: every test there is, and a summary.
+
+use crate::{guests, shell};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How long each fuzz target runs on fresh inputs after its corpus; 0 only replays
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    fuzz_seconds: u32,
+    /// Leaves out whole programs in a release build
+    #[arg(long)]
+    quick: bool,
+}
+
+/// One step of the chore and how it went.
+struct Step {
+    name: String,
+    time: Duration,
+    result: Result<(), String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    guests::collect()?;
+    let mut steps = Vec::new();
+    // The development profile checks overflow and invariants; it is optimised enough for rows and
+    // short programs.
+    step(&mut steps, "workspace, checked", || {
+        shell::run(shell::cargo().args(["test", "--workspace", "--locked"]))
+    });
+    if !options.quick {
+        step(&mut steps, "whole programs, release", || {
+            shell::run(
+                shell::cargo()
+                    .args(["test", "--release", "--locked", "--test", "programs"])
+                    .args(["--", "--include-ignored", "--test-threads", "2"]),
+            )
+        });
+    }
+    fuzz(&mut steps, options.fuzz_seconds);
+    println!("\nsummary");
+    for step in &steps {
+        let verdict = if step.result.is_ok() { "ok" } else { "FAILED" };
+        println!("  {:30} {:7.1} s  {verdict}", step.name, step.time.as_secs_f64());
+    }
+    let failures: Vec<_> = steps.into_iter().filter_map(|step| step.result.err()).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n       ")) }
+}
+
+fn step(steps: &mut Vec<Step>, name: &str, work: impl FnOnce() -> Result<(), String>) {
+    println!("\n── {name}");
+    let start = Instant::now();
+    let result = work();
+    steps.push(Step { name: name.to_owned(), time: start.elapsed(), result });
+}
+
+/// Replays each target's corpus and runs it for a while, where cargo-fuzz is installed.
+fn fuzz(steps: &mut Vec<Step>, seconds: u32) {
+    let folder = shell::root().join("fuzz");
+    if !folder.join("Cargo.toml").exists() {
+        return;
+    }
+    let installed = shell::output(shell::cargo().args(["fuzz", "--version"])).is_ok();
+    if !installed {
+        println!("\nfuzz targets are left out: `cargo install cargo-fuzz` provides their runner");
+        return;
+    }
+    for target in targets(&folder) {
+        step(steps, &format!("fuzz {target}"), || {
+            let corpus = folder.join("corpus").join(&target);
+            std::fs::create_dir_all(&corpus).map_err(|e| format!("{}: {e}", corpus.display()))?;
+            let time = if seconds == 0 {
+                "-runs=0".to_owned()
+            } else {
+                format!("-max_total_time={seconds}")
+            };
+            shell::run(
+                shell::cargo()
+                    .args(["fuzz", "run", "--sanitizer", "none", &target, "--", &time])
+                    .arg("-print_final_stats=1"),
+            )
+        });
+    }
+}
+
+fn targets(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder.join("fuzz_targets")).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
