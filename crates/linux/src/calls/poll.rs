@@ -21,6 +21,8 @@ rows! {
     epoll_pwait2(epoll: Fd, events: Address, most: Int, timeout: Timespec(1), mask: SigSet, size: Size) = Do(epoll_pwait);
     eventfd(value: Uint) = Do(|c| { let value = c.args[0]; c.host("eventfd2", [value, 0, 0, 0, 0, 0]) });
     eventfd2(value: Uint, flags: Flags(names::EVENTFD)) = Pass;
+    signalfd(fd: Fd, mask: SigSet, size: Size) = Do(|c| { let [fd, mask, size, ..] = c.args; c.host("signalfd4", [fd, mask, size, 0, 0, 0]) });
+    signalfd4(fd: Fd, mask: SigSet, size: Size, flags: Flags(names::SIGNALFD)) = Pass;
 }
 
 /// Whether the host's `struct epoll_event` is packed.
