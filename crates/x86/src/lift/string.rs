@@ -26,7 +26,7 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     match mnemonic {
         Movsb | Movsw | Movsd | Movsq => match l.bulk() {
             true => bulk(l, Id::RepMovs, ty),
-            false => string(l, |l| {
+            false => string(l, &[RSI, RDI], |l| {
                 let x = l.load(ty, l.source_string());
                 l.store(l.dest_string(), x);
                 l.advance(RSI, ty);
@@ -35,12 +35,12 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         },
         Stosb | Stosw | Stosd | Stosq => match l.bulk() {
             true => bulk(l, Id::RepStos, ty),
-            false => string(l, |l| {
+            false => string(l, &[RDI], |l| {
                 l.store(l.dest_string(), l.part(RAX, ty));
                 l.advance(RDI, ty);
             }),
         },
-        Lodsb | Lodsw | Lodsd | Lodsq => string(l, |l| {
+        Lodsb | Lodsw | Lodsd | Lodsq => string(l, &[], |l| {
             let x = l.load(ty, l.source_string());
             l.set_part(RAX, x);
             l.advance(RSI, ty);
@@ -69,9 +69,15 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
 }
 
 /// MOVS, STOS and LODS: `body`, under a repeat prefix until RCX is 0.
-fn string<'b>(l: &mut Lift<'b>, body: impl FnOnce(&mut Lift<'b>)) {
+fn string<'b>(l: &mut Lift<'b>, pointers: &[Slot], body: impl FnOnce(&mut Lift<'b>)) {
     if !l.repeated() {
         return body(l);
+    }
+    // Processors clear the high halves of narrow pointers of MOVS and STOS even if ECX is 0.
+    if l.string_address() == Ty::I32 {
+        for &pointer in pointers {
+            l.set_part(pointer, l.part(pointer, Ty::I32));
+        }
     }
     repeat(l, |l| {
         body(l);
