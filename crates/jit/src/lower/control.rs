@@ -3,8 +3,8 @@
 use super::{Lower, constant, own};
 use crate::Exit;
 use cranelift_codegen::ir::{self as clif, InstBuilder, condcodes::IntCC, types};
-use mynah_guest::{Core, Guest, JumpEntry};
-use mynah_ir::{Inst, SlotSet, Trap};
+use mynah_guest::{Core, Cpu, Guest, JumpEntry};
+use mynah_ir::{Inst, Known, SlotSet, Trap};
 use std::mem::offset_of;
 
 impl<G: Guest> Lower<'_, G> {
@@ -22,12 +22,25 @@ impl<G: Guest> Lower<'_, G> {
     /// Returns to the run loop if `cond` is not 0, with the pc of this instruction and the state
     /// complete.
     pub(super) fn leave_if(&mut self, cond: clif::Value, exit: Exit) {
-        let pc = self.pc;
         self.unlikely(cond, |l| {
-            l.write_back(SlotSet::ALL);
-            l.set_pc(pc);
+            l.state_before();
             l.leave(exit);
         });
+    }
+
+    /// Makes the state and the pc in memory those before the instruction being lowered.
+    pub(super) fn state_before(&mut self) {
+        self.write_back(SlotSet::ALL);
+        let site = self.sites.last().expect("an instruction is being lowered").clone();
+        for entry in &site.recover {
+            let value = match entry.known {
+                Known::Const(bits) => self.b.ins().iconst(types::I64, bits as i64),
+                Known::Slot(from) => self.get(from),
+            };
+            let offset = Cpu::<G>::offset(entry.slot) as i32;
+            self.b.ins().store(own(), value, self.cpu, offset);
+        }
+        self.set_pc(site.pc);
     }
 
     /// What `then` emits happens, and ends, out of line if `cond` is not 0.
@@ -65,7 +78,7 @@ impl<G: Guest> Lower<'_, G> {
 
     /// To the guest code at `pc`: within the unit, or through a link slot.
     pub(super) fn goto(&mut self, pc: u64) {
-        if let Some(&index) = self.by_pc.get(&pc) {
+        if let Some(index) = self.shape.block(pc) {
             let body = self.bodies[index];
             self.b.ins().jump(body, &[]);
         } else {
@@ -84,6 +97,19 @@ impl<G: Guest> Lower<'_, G> {
         // Atomic: it may change at any time.
         let target = self.b.ins().atomic_load(types::I64, own(), address);
         self.b.ins().return_call_indirect(self.unit_sig, target, &[self.cpu, address]);
+    }
+
+    /// A return to the computed address `pc`: behind one of the unit's calls, or anywhere.
+    pub(super) fn return_to(&mut self, pc: clif::Value) {
+        for continuation in self.shape.continuations.clone() {
+            let index = self.shape.block(continuation).expect("a continuation is a block here");
+            let (body, other) = (self.bodies[index], self.b.create_block());
+            let expected = self.b.ins().iconst(types::I64, continuation as i64);
+            let hit = self.b.ins().icmp(IntCC::Equal, pc, expected);
+            self.b.ins().brif(hit, body, &[], other, &[]);
+            self.b.switch_to_block(other);
+        }
+        self.dispatch(pc);
     }
 
     /// To the guest code at the computed address `pc`, by the jump cache.

@@ -5,9 +5,9 @@ mod memory;
 mod scalar;
 mod vector;
 
-use crate::region::{self, Flow};
+use crate::region::{self, Flow, Shape};
 use crate::stubs::unit_signature;
-use crate::{Exit, LinkSlot};
+use crate::{Exit, LinkSlot, Site};
 use cranelift_codegen::ir::{
     self as clif, Function, InstBuilder, MemFlagsData, SigRef, SourceLoc, types,
 };
@@ -16,21 +16,20 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use mynah_guest::{Core, Cpu, Guest};
 use mynah_ir::ops::Rule;
 use mynah_ir::{Block, End, Inst, NONE, Op, Slot, SlotSet, Ty, Value};
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::mem::offset_of;
 
-/// Lowers the unit into `func`; yields its exits and the guest pc of each source location.
+/// Lowers the unit into `func`; yields its exits and the site of each source location.
 pub(crate) fn unit<G: Guest>(
     isa: &dyn TargetIsa,
     func: &mut Function,
     context: &mut FunctionBuilderContext,
     blocks: &[&Block],
-) -> (Box<[LinkSlot]>, Vec<u64>) {
+) -> (Box<[LinkSlot]>, Vec<Site>) {
     func.signature = unit_signature();
     let mut b = FunctionBuilder::new(func, context);
-    let flows = region::analyse::<G>(blocks);
-    let by_pc = region::index(blocks);
+    let shape = Shape::of(blocks);
+    let flows = region::analyse::<G>(blocks, &shape);
     let start = b.create_block();
     let bodies = blocks.iter().map(|_| b.create_block()).collect();
     b.append_block_params_for_function_params(start);
@@ -46,12 +45,11 @@ pub(crate) fn unit<G: Guest>(
         exits: exits(blocks),
         used_exits: 0,
         bodies,
-        by_pc,
+        shape,
         flows,
         dirty: SlotSet::EMPTY,
         values: Vec::new(),
-        pc: blocks[0].key.pc,
-        pcs: Vec::new(),
+        sites: Vec::new(),
         unit_sig,
         helper_sig: None,
         thunk_sig: None,
@@ -68,10 +66,10 @@ pub(crate) fn unit<G: Guest>(
     for (index, block) in blocks.iter().enumerate() {
         lower.block(index, block);
     }
-    let Lower { mut b, exits, pcs, .. } = lower;
+    let Lower { mut b, exits, sites, .. } = lower;
     b.seal_all_blocks();
     b.finalize(isa.frontend_config());
-    (exits, pcs)
+    (exits, sites)
 }
 
 /// A slot for every exit that the unit may have; more than are used when successors are inside.
@@ -93,16 +91,14 @@ struct Lower<'f, G: Guest> {
     exits: Box<[LinkSlot]>,
     used_exits: usize,
     bodies: Vec<clif::Block>,
-    by_pc: HashMap<u64, usize>,
+    shape: Shape,
     flows: Vec<Flow>,
     /// Slots whose variable may be newer than the state.
     dirty: SlotSet,
     /// Values of the block being lowered.
     values: Vec<Option<clif::Value>>,
-    /// The guest instruction being lowered.
-    pc: u64,
-    /// Guest pc of each source location.
-    pcs: Vec<u64>,
+    /// Guest instructions, by source location; the last is being lowered.
+    sites: Vec<Site>,
     unit_sig: SigRef,
     helper_sig: Option<SigRef>,
     thunk_sig: Option<SigRef>,
@@ -139,22 +135,21 @@ impl<G: Guest> Lower<'_, G> {
         self.dirty = self.flows[index].dirty;
         self.values.clear();
         self.values.resize(block.insts.len(), None);
-        self.pc = block.key.pc;
         if self.flows[index].is_loop {
             self.poll(block.key.pc);
         }
         for (i, inst) in block.insts.iter().enumerate() {
-            self.values[i] = self.inst(inst);
+            self.values[i] = self.inst(block, inst);
         }
         self.end(&block.end);
     }
 
-    fn inst(&mut self, inst: &Inst) -> Option<clif::Value> {
+    fn inst(&mut self, block: &Block, inst: &Inst) -> Option<clif::Value> {
         match inst.op {
             Op::Insn => {
-                self.pc = inst.imm;
-                self.b.set_srcloc(SourceLoc::new(self.pcs.len() as u32));
-                self.pcs.push(inst.imm);
+                self.b.set_srcloc(SourceLoc::new(self.sites.len() as u32));
+                let recover = block.recover.iter().filter(|r| r.pc == inst.imm).copied();
+                self.sites.push(Site { pc: inst.imm, recover: recover.collect() });
                 None
             }
             Op::Get => Some(self.get(Slot(inst.imm as u8))),
@@ -344,7 +339,11 @@ impl<G: Guest> Lower<'_, G> {
                     }
                 }
             }
-            End::Dispatch(to) | End::Return(to) | End::CallIndirect { to, .. } => {
+            End::Return(to) => {
+                let to = self.value(to);
+                self.return_to(to);
+            }
+            End::Dispatch(to) | End::CallIndirect { to, .. } => {
                 let to = self.value(to);
                 self.dispatch(to);
             }
@@ -358,8 +357,8 @@ impl<G: Guest> Lower<'_, G> {
 
     /// The Cranelift block for the successor `pc`, and whether it is a new one outside the unit.
     fn branch_target(&mut self, pc: u64) -> (clif::Block, bool) {
-        match self.by_pc.get(&pc) {
-            Some(&index) => (self.bodies[index], false),
+        match self.shape.block(pc) {
+            Some(index) => (self.bodies[index], false),
             None => (self.b.create_block(), true),
         }
     }
