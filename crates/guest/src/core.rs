@@ -77,6 +77,8 @@ pub struct Core {
     pub exit_value: u64,
     /// Arguments and result of an operation thunk.
     pub scratch: [u128; 4],
+    /// Guest instructions interpreted so far, by blocks entered.
+    pub interpreted: u64,
     /// The fault that was raised.
     pub fault: Option<Fault>,
 }
@@ -132,6 +134,7 @@ impl Core {
             thunks: 0,
             exit_value: 0,
             scratch: [0; 4],
+            interpreted: 0,
             fault: None,
         }
     }

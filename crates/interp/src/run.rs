@@ -60,6 +60,7 @@ pub fn run<G: Guest>(
             cpu.core.pc = code.key.pc;
             return Leave::Attention;
         }
+        cpu.core.interpreted += u64::from(code.guest_insts);
         let out = enter(code, cpu);
         code = match out.kind {
             Kind::Link => {

@@ -11,8 +11,8 @@ use crate::subject::{Ignore, State};
 use crate::x86::{FCW, FLAG0, FS_BASE, MXCSR, ST0, XMM0, flag};
 use iced_x86::{
     Code, CodeSize, CpuidFeature, Decoder, DecoderOptions, EncodingKind, Instruction,
-    InstructionInfoFactory, MandatoryPrefix, Mnemonic, OpAccess, OpCodeTableKind, OpKind,
-    Register, RflagsBits, UsedMemory,
+    InstructionInfoFactory, MandatoryPrefix, Mnemonic, OpAccess, OpCodeTableKind, OpKind, Register,
+    RflagsBits, UsedMemory,
 };
 use mynah_x86::X86;
 

@@ -2,7 +2,9 @@
 //! the comparison of tiers.
 
 pub mod check;
+pub mod fuzz;
 pub mod generate;
+pub mod interp;
 pub mod native;
 pub mod pages;
 pub mod random;

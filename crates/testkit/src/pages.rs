@@ -17,7 +17,7 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 const PAGE: usize = 4096;
 
@@ -57,7 +57,7 @@ impl Pages {
         static WINDOW: OnceLock<Mutex<Window>> = OnceLock::new();
         let window = WINDOW.get_or_init(|| {
             let window = map().unwrap_or_else(|e| panic!("the test pages cannot be mapped: {e}"));
-            mynah_mem::host::signal::install(None);
+            catch_faults();
             Mutex::new(window)
         });
         Pages { window: window.lock() }
@@ -106,6 +106,12 @@ impl Pages {
             );
         }
     }
+}
+
+/// Installs the handler that makes refused accesses of ours errors, once: before any other.
+pub(crate) fn catch_faults() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| mynah_mem::host::signal::install(None));
 }
 
 /// The place of `range` in the data, if it lies there.

@@ -83,7 +83,9 @@ impl Rng {
             0 => self.next() & mask,
             1 => self.below(3) as u64,
             2 => mask - self.below(3) as u64,
-            _ => ((1 << (bits - 1)) as u64).wrapping_add(self.below(5) as u64).wrapping_sub(2) & mask,
+            _ => {
+                ((1 << (bits - 1)) as u64).wrapping_add(self.below(5) as u64).wrapping_sub(2) & mask
+            }
         }
     }
 
@@ -97,8 +99,10 @@ impl Rng {
             3 => (self.below(64) as f32).to_bits(),
             4 => (self.below(64) as f32 + 0.5).to_bits(),
             // Around the limits of the integer types.
-            5 => ((self.pick(&[15, 23, 24, 30, 31, 32, 62, 63, 64]) + 127) << 23)
-                | self.pick(&[0, 0, 1, 0x7f_ffff, 0x40_0000]),
+            5 => {
+                ((self.pick(&[15, 23, 24, 30, 31, 32, 62, 63, 64]) + 127) << 23)
+                    | self.pick(&[0, 0, 1, 0x7f_ffff, 0x40_0000])
+            }
             6 => self.next() as u32 >> 1,
             _ => ((self.below(48) as u32 + 103) << 23) | self.next() as u32 >> 9,
         }
@@ -141,7 +145,8 @@ impl Rng {
     /// An 80-bit x87 number in the low bits.
     pub fn extended(&mut self) -> u128 {
         let sign = u128::from(self.next() & 1) << 79;
-        let make = |exponent: u64, significand: u64| u128::from(exponent) << 64 | u128::from(significand);
+        let make =
+            |exponent: u64, significand: u64| u128::from(exponent) << 64 | u128::from(significand);
         const ONE: u64 = 1 << 63;
         sign | match self.below(12) {
             0 => make(0, 0),

@@ -226,9 +226,9 @@ fn assignment<S: Subject>(word: &str) -> Result<Assignment, String> {
         }
         let byte = |at: usize| match &content[at..at + 2] {
             "??" => Ok(None),
-            digits => u8::from_str_radix(digits, 16)
-                .map(Some)
-                .map_err(|_| format!("{digits} is no byte")),
+            digits => {
+                u8::from_str_radix(digits, 16).map(Some).map_err(|_| format!("{digits} is no byte"))
+            }
         };
         let content: Result<Vec<_>, String> = (0..content.len()).step_by(2).map(byte).collect();
         return Ok(Assignment::Memory(va, content?));

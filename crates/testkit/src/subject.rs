@@ -83,7 +83,7 @@ pub enum Stop {
 }
 
 /// A guest architecture under test.
-pub trait Subject: Guest {
+pub trait Subject: Guest + std::fmt::Debug {
     /// Folder of its rows.
     const FOLDER: &'static str;
     /// Its registers.

@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "runs arbitrary code and handles the signals it ends in")]
 
 use super::{Fx, Regs, Stop};
-use crate::pages::{CODE, ENTRY, Pages};
+use crate::pages::{CODE, ENTRY, Pages, catch_faults};
 use std::arch::naked_asm;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -154,6 +154,7 @@ impl std::fmt::Debug for Native {
 }
 
 fn install() {
+    catch_faults();
     for (index, &signal) in SIGNALS.iter().enumerate() {
         // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for. PREVIOUS is written
         // before the handler that reads it is installed.
