@@ -203,7 +203,8 @@ impl Files {
         let mut command = match way {
             Way::Native => Command::new(file),
             Way::Tier(tier) => {
-                let mynah = std::env::current_exe().map_err(|e| format!("Mynah's own file: {e}"))?;
+                let mynah =
+                    std::env::current_exe().map_err(|e| format!("Mynah's own file: {e}"))?;
                 let mut command = Command::new(mynah);
                 command.args(["run", "--tier", tier]).arg(file);
                 command

@@ -56,10 +56,8 @@ fn finish(result: Result<(), String>) -> ExitCode {
 /// One line on stderr.
 fn complain(message: &str) {
     // Nobody can be told that stderr is closed.
-    let _ = std::io::Write::write_all(
-        &mut std::io::stderr(),
-        format!("mynah: {message}\n").as_bytes(),
-    );
+    let _ =
+        std::io::Write::write_all(&mut std::io::stderr(), format!("mynah: {message}\n").as_bytes());
 }
 
 #[cfg(test)]

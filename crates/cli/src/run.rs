@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// Mynah ends as the program does: with its exit status, or by the signal that killed it. If the
 /// program cannot be found the status is 127, if it cannot be run 126.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(override_usage = "mynah run [OPTIONS] PROGRAM [ARGS]...", after_help = EXAMPLES)]
 pub(crate) struct Options {
     /// Which tiers run guest code
     #[arg(long, value_enum, default_value_t, value_name = "TIER")]
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     argv0: Option<OsString>,
     /// The program, and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARGS]")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
 
@@ -96,7 +96,11 @@ pub(crate) fn run(options: Options) -> ExitCode {
         args: words.collect(),
         env: std::env::vars_os().collect(),
         sysroot: options.sysroot,
-        config: Config { tier: options.tier.into(), threshold: options.threshold },
+        config: Config {
+            tier: options.tier.into(),
+            threshold: options.threshold,
+            ..Config::default()
+        },
         strace: options.strace,
         stats: options.stats,
     });

@@ -156,7 +156,8 @@ impl<G: Guest> Engine<G> {
                 let Some(found) = table.get(key) else { continue };
                 let known = members.iter().any(|m| m.key() == key);
                 let room = insts + found.block.guest_insts <= MAX_UNIT_INSTS;
-                if !known && room && members.len() < MAX_BLOCKS && found.compare.is_none() {
+                let room = room && members.len() < MAX_BLOCKS;
+                if !known && room && found.compare.is_none() && self.is_lukewarm(found) {
                     insts += found.block.guest_insts;
                     members.push(found);
                 }
@@ -164,6 +165,13 @@ impl<G: Guest> Engine<G> {
             next += 1;
         }
         members
+    }
+
+    /// Whether a block has run often enough to be worth a place in another's unit.
+    fn is_lukewarm(&self, translation: &Translation<G>) -> bool {
+        let left = translation.code.fuel();
+        // Fuel starts over when it is used up.
+        left > self.config.threshold || left <= self.config.threshold / 16 * 15
     }
 
     /// Starts a new generation of the code cache. The caller holds the compiler.
@@ -183,12 +191,13 @@ impl<G: Guest> Engine<G> {
     }
 }
 
-/// Known successors of a block's end. The code after a call is not one: it is reached by the
-/// callee's return.
+/// Known successors of a block's end, and of what it calls.
 fn targets(end: &End) -> impl Iterator<Item = u64> {
     let (a, b) = match *end {
         End::Jump(to) => (Some(to), None),
         End::Branch { taken, not, .. } => (Some(taken), Some(not)),
+        End::Call { to, ret } => (Some(to), Some(ret)),
+        End::CallIndirect { ret, .. } => (Some(ret), None),
         _ => (None, None),
     };
     a.into_iter().chain(b)

@@ -73,10 +73,7 @@ impl<G: Guest> Engine<G> {
     }
 
     /// The translation for `key`, made if there is none. The error is what fetching caused.
-    pub(crate) fn translation(
-        &self,
-        key: BlockKey,
-    ) -> Result<&'static Translation<G>, Fault> {
+    pub(crate) fn translation(&self, key: BlockKey) -> Result<&'static Translation<G>, Fault> {
         let found = self.table.read().get(key);
         if let Some(translation) = found {
             if self.is_current(translation) {

@@ -32,10 +32,7 @@ fn flatten<G: Guest>(block: &Block) -> Option<Code<G>> {
 }
 
 /// The block of the one instruction at `key`, fetched anew and not watched.
-pub(crate) fn single<G: Guest>(
-    source: &dyn CodeSource,
-    key: BlockKey,
-) -> Result<Code<G>, Fault> {
+pub(crate) fn single<G: Guest>(source: &dyn CodeSource, key: BlockKey) -> Result<Code<G>, Fault> {
     let mut bytes = Bytes { source, watch: false, ..Bytes::new(source, key.pc) };
     let block = lift_from::<G>(&mut bytes, key, 1)?;
     Ok(flatten::<G>(&block).expect("one instruction fits"))
@@ -50,11 +47,7 @@ fn lift<G: Guest>(source: &dyn CodeSource, key: BlockKey, limit: u32) -> Result<
     Ok((block, compare))
 }
 
-fn lift_from<G: Guest>(
-    bytes: &mut Bytes<'_>,
-    key: BlockKey,
-    limit: u32,
-) -> Result<Block, Fault> {
+fn lift_from<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Result<Block, Fault> {
     let builder = Builder::new(G::SLOTS);
     let mut lifter = G::Lifter::default();
     let mut len = 0u32;

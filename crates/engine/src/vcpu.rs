@@ -6,7 +6,7 @@ use crate::table::Translation;
 use crate::{Engine, Env, Event, Exit, Flow, translate};
 use mynah_guest::{Cpu, Fault, Guest, JumpEntry, MemFault};
 use mynah_interp::{JumpCache, Leave, Outcome};
-use mynah_ir::{BlockKey, fp};
+use mynah_ir::BlockKey;
 use mynah_jit::{Effort, LinkSlot};
 use mynah_mem::host::signal::last_fault;
 use mynah_mem::{Cause, Memory};
@@ -59,6 +59,7 @@ pub struct Vcpu<G: Guest> {
     pub cpu: Box<Cpu<G>>,
     engine: Arc<Engine<G>>,
     shared: Arc<Shared>,
+    compiled_entries: u64,
     /// The jump cache of interpreted code.
     jumps: JumpCache<G>,
     /// Translations found last, by their pc.
@@ -81,13 +82,14 @@ impl<G: Guest> Vcpu<G> {
         vcpus.push(Arc::downgrade(&shared));
         drop(vcpus);
         let found = vec![None; JumpEntry::COUNT].into();
-        Vcpu { cpu, engine, shared, jumps: JumpCache::default(), found }
+        Vcpu { cpu, engine, shared, compiled_entries: 0, jumps: JumpCache::default(), found }
     }
 
     /// Runs guest code from `cpu.core.pc` until `env` stops it.
     pub fn run(&mut self, env: &mut dyn Env<G>) -> Exit {
         loop {
             let event = self.execute();
+            self.count();
             let mut flow = env.event(&mut self.cpu, event);
             while flow == Flow::Step {
                 let event = self.step();
@@ -109,9 +111,9 @@ impl<G: Guest> Vcpu<G> {
             Ok(code) => code,
             Err(fault) => return Some(Event::Fault(fault)),
         };
-        fp::enter(self.cpu.core.fp_env);
+        self.cpu.core.enter_fp();
         let outcome = mynah_interp::once(&code, &mut self.cpu);
-        self.cpu.core.fp_env = fp::leave();
+        self.cpu.core.leave_fp();
         match outcome {
             Outcome::Pc => None,
             Outcome::Trap(trap) => Some(Event::Trap(trap)),
@@ -128,9 +130,9 @@ impl<G: Guest> Vcpu<G> {
     /// Runs translated code until something happens that the environment must see.
     fn execute(&mut self) -> Event {
         self.key();
-        fp::enter(self.cpu.core.fp_env);
+        self.cpu.core.enter_fp();
         let event = self.translated();
-        self.cpu.core.fp_env = fp::leave();
+        self.cpu.core.leave_fp();
         event
     }
 
@@ -205,6 +207,7 @@ impl<G: Guest> Vcpu<G> {
         translation: &'static Translation<G>,
         slot: &mut Option<&'static LinkSlot>,
     ) -> Option<Event> {
+        self.compiled_entries += 1;
         self.shared.entries.fetch_add(1, Ordering::SeqCst);
         // Whoever flushes the code cache takes the entry away first, then waits for `entries`.
         let word = translation.entry().map(|entry| mynah_jit::enter(&mut self.cpu, entry));
@@ -295,6 +298,13 @@ impl<G: Guest> Vcpu<G> {
         }
     }
 
+    /// Adds this vCPU's counts since the last time to the engine's.
+    fn count(&mut self) {
+        let counters = &self.engine.counters;
+        add(&counters.insts_interpreted, std::mem::take(&mut self.cpu.core.interpreted));
+        add(&counters.compiled_entries, std::mem::take(&mut self.compiled_entries));
+    }
+
     fn warm(&mut self, key: BlockKey) {
         if let Ok(translation) = self.find(key) {
             self.engine.enqueue(translation);
@@ -304,6 +314,6 @@ impl<G: Guest> Vcpu<G> {
 
 impl<G: Guest> Drop for Vcpu<G> {
     fn drop(&mut self) {
-        add(&self.engine.counters.compiled_entries, self.shared.entries() / 2);
+        self.count();
     }
 }

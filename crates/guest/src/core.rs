@@ -77,8 +77,43 @@ pub struct Core {
     pub exit_value: u64,
     /// Arguments and result of an operation thunk.
     pub scratch: [u128; 4],
+    /// Guest instructions interpreted so far, by blocks entered.
+    pub interpreted: u64,
     /// The fault that was raised.
     pub fault: Option<Fault>,
+}
+
+impl Core {
+    /// Puts the guest's floating-point environment in force on this thread.
+    #[inline]
+    pub fn enter_fp(&self) {
+        fp::enter(self.fp_env);
+    }
+
+    /// Leaves the guest's floating-point environment; `fp_env` is up to date again.
+    #[inline]
+    pub fn leave_fp(&mut self) {
+        self.fp_env = self.merge_fp(fp::leave());
+    }
+
+    /// The environment word as it stands while it is in force: for helpers.
+    pub fn live_fp(&self) -> u32 {
+        let live = fp::leave();
+        fp::enter(live);
+        self.merge_fp(live)
+    }
+
+    /// Changes the environment while it is in force: for helpers.
+    pub fn set_live_fp(&mut self, word: u32) {
+        fp::leave();
+        fp::enter(word);
+        self.fp_env = word;
+    }
+
+    /// The word in force with the guest's exception masks, of which the host's unit knows nothing.
+    fn merge_fp(&self, live: u32) -> u32 {
+        self.fp_env & fp::env::MASKS | live & !fp::env::MASKS
+    }
 }
 
 impl Core {
@@ -99,6 +134,7 @@ impl Core {
             thunks: 0,
             exit_value: 0,
             scratch: [0; 4],
+            interpreted: 0,
             fault: None,
         }
     }

@@ -87,11 +87,21 @@ impl<G: Guest> Code<G> {
         &self.links
     }
 
+    /// How many steps it has: what it costs.
+    pub fn step_count(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Lets the code be entered `entries` − 1 times before [`crate::run`] answers
     /// [`crate::Leave::Stop`] once. Fresh code has 2³² − 1. Entries of other threads at the same
     /// moment may be counted as one.
     pub fn set_fuel(&self, entries: u32) {
         self.fuel.store(entries, Ordering::Relaxed);
+    }
+
+    /// Entries left, as [`Code::set_fuel`] counts them.
+    pub fn fuel(&self) -> u32 {
+        self.fuel.load(Ordering::Relaxed)
     }
 
     /// Makes every later entry answer [`crate::Leave::Stop`]: the code is no longer valid, or

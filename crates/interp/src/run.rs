@@ -4,7 +4,7 @@
 use crate::step::{Kind, Out, Step};
 use crate::{Code, JumpCache, Link, TooManyValues, flatten};
 use mynah_guest::{Cpu, Fault, Guest};
-use mynah_ir::{Block, BlockKey, Trap, fp};
+use mynah_ir::{Block, BlockKey, Trap};
 use std::sync::atomic::Ordering;
 
 /// Why [`run`] returned. `core.pc` is where the guest stands.
@@ -41,7 +41,7 @@ pub enum Outcome {
 }
 
 /// Runs `code` and what its links and `cache` lead to. To be called within the guest's
-/// floating-point environment ([`fp::enter`]); `core.mode` is the mode of `code`.
+/// floating-point environment ([`mynah_guest::Core::enter_fp`]); `core.mode` is the mode of `code`.
 ///
 /// At least one block is run unless `code` itself is stopped, its fuel ends, or `core.attention`
 /// is set.
@@ -60,6 +60,7 @@ pub fn run<G: Guest>(
             cpu.core.pc = code.key.pc;
             return Leave::Attention;
         }
+        cpu.core.interpreted += u64::from(code.guest_insts);
         let out = enter(code, cpu);
         code = match out.kind {
             Kind::Link => {
@@ -107,9 +108,9 @@ pub fn once<G: Guest>(code: &Code<G>, cpu: &mut Cpu<G>) -> Outcome {
 /// that are executed by themselves.
 pub fn eval<G: Guest>(block: &Block, cpu: &mut Cpu<G>) -> Result<Outcome, TooManyValues> {
     let code = flatten(block)?;
-    fp::enter(cpu.core.fp_env);
+    cpu.core.enter_fp();
     let outcome = once(&code, cpu);
-    cpu.core.fp_env = fp::leave();
+    cpu.core.leave_fp();
     Ok(outcome)
 }
 

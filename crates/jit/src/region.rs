@@ -25,9 +25,46 @@ pub(crate) struct Flow {
     pub(crate) is_loop: bool,
 }
 
-/// The unit's blocks by guest pc.
-pub(crate) fn index(blocks: &[&Block]) -> HashMap<u64, usize> {
-    blocks.iter().enumerate().map(|(i, b)| (b.key.pc, i)).collect()
+/// The most places that a return is compared with before it is looked up.
+const MAX_CONTINUATIONS: usize = 4;
+
+/// Which blocks a unit has, and where its returns may lead inside it.
+pub(crate) struct Shape {
+    by_pc: HashMap<u64, usize>,
+    /// Guest addresses after the unit's calls, as far as they are blocks of the unit.
+    pub(crate) continuations: Vec<u64>,
+}
+
+impl Shape {
+    pub(crate) fn of(blocks: &[&Block]) -> Shape {
+        let by_pc: HashMap<u64, usize> =
+            blocks.iter().enumerate().map(|(i, b)| (b.key.pc, i)).collect();
+        let mut continuations = Vec::new();
+        for block in blocks {
+            if let End::Call { ret, .. } | End::CallIndirect { ret, .. } = block.end
+                && by_pc.contains_key(&ret)
+                && !continuations.contains(&ret)
+                && continuations.len() < MAX_CONTINUATIONS
+            {
+                continuations.push(ret);
+            }
+        }
+        Shape { by_pc, continuations }
+    }
+
+    /// The index of the unit's block at `pc`.
+    pub(crate) fn block(&self, pc: u64) -> Option<usize> {
+        self.by_pc.get(&pc).copied()
+    }
+
+    /// Where control may go inside the unit.
+    fn successors(&self, end: &End) -> Vec<usize> {
+        let inside = |pc: u64| self.block(pc);
+        match end {
+            End::Return(_) => self.continuations.iter().copied().filter_map(inside).collect(),
+            _ => targets(end).filter_map(inside).collect(),
+        }
+    }
 }
 
 /// Known successors of a block's end.
@@ -56,15 +93,10 @@ pub(crate) fn sync<G: Guest>(inst: &Inst) -> (SlotSet, SlotSet) {
 }
 
 /// Analyses the unit.
-pub(crate) fn analyse<G: Guest>(blocks: &[&Block]) -> Vec<Flow> {
-    let by_pc = index(blocks);
-    let mut flows: Vec<Flow> = blocks
-        .iter()
-        .map(|block| {
-            let successors = targets(&block.end).filter_map(|pc| by_pc.get(&pc).copied());
-            Flow { successors: successors.collect(), ..Flow::default() }
-        })
-        .collect();
+pub(crate) fn analyse<G: Guest>(blocks: &[&Block], shape: &Shape) -> Vec<Flow> {
+    let flow =
+        |block: &&Block| Flow { successors: shape.successors(&block.end), ..Flow::default() };
+    let mut flows: Vec<Flow> = blocks.iter().map(flow).collect();
     mark_loops(&mut flows);
     let mut changed = true;
     while changed {

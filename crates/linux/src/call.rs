@@ -117,13 +117,15 @@ impl Call<'_> {
                     space.prepare(self.args[len], 4);
                 }
                 Kind::OutIov(count) => prepare_iov(space, va, self.args[count]),
-                Kind::OutMsg => {
-                    // struct msghdr: name, namelen, iov, iovlen, control, controllen, flags.
-                    let field = |offset| space.load::<u64>(va.wrapping_add(offset)).unwrap_or(0);
-                    space.prepare(va, 56);
-                    space.prepare(field(0), field(8) & 0xffff_ffff);
-                    prepare_iov(space, field(16), field(24));
-                    space.prepare(field(32), field(40));
+                Kind::OutMsg => prepare_msg(space, va),
+                Kind::OutMsgs(count) => {
+                    // struct mmsghdr: a message and the number of bytes received, 64 bytes. The
+                    // kernel takes at most 1024 (UIO_MAXIOV).
+                    for index in 0..(self.args[count] & 0xffff_ffff).min(1024) {
+                        let message = va.wrapping_add(64 * index);
+                        prepare_msg(space, message);
+                        space.prepare(message.wrapping_add(56), 4);
+                    }
                 }
                 _ => {}
             }
@@ -141,6 +143,15 @@ impl Call<'_> {
             Run::Task => Err(Errno::ENOSYS),
         }
     }
+}
+
+/// struct msghdr: name, namelen, iov, iovlen, control, controllen, flags.
+fn prepare_msg(space: &crate::space::Space, va: u64) {
+    let field = |offset| space.load::<u64>(va.wrapping_add(offset)).unwrap_or(0);
+    space.prepare(va, 56);
+    space.prepare(field(0), field(8) & 0xffff_ffff);
+    prepare_iov(space, field(16), field(24));
+    space.prepare(field(32), field(40));
 }
 
 fn prepare_iov(space: &crate::space::Space, va: u64, count: u64) {

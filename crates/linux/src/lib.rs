@@ -10,6 +10,7 @@ mod process;
 mod row;
 mod signal;
 mod space;
+mod strace;
 mod thread;
 
 pub use errno::Errno;

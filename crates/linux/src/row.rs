@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Mode,
     /// `|`-separated names.
     Flags(Names),
+    /// One of the first names in the bits of the mask, and any of the others besides.
+    Mixed(u64, Names, Names),
     /// One of the names.
     Enum(Names),
     /// A signal's number.
@@ -48,6 +50,8 @@ pub(crate) enum Kind {
     In(usize),
     /// The kernel reads `.0` bytes.
     InFixed(usize),
+    /// The kernel reads a socket address of as many bytes as argument `.0` says.
+    SockAddr(usize),
     /// The kernel reads an array of as many `struct iovec` as argument `.0` says, and the buffers.
     InIov(usize),
     /// The kernel writes up to as many bytes as argument `.0` says; shown as text as far as the
@@ -63,6 +67,8 @@ pub(crate) enum Kind {
     OutIov(usize),
     /// The kernel fills a `struct msghdr`.
     OutMsg,
+    /// The kernel fills an array of as many `struct mmsghdr` as argument `.0` says.
+    OutMsgs(usize),
 }
 
 /// One argument of a call.

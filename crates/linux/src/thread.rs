@@ -27,4 +27,9 @@ impl Thread {
     pub(crate) fn id() -> i32 {
         crate::host::call(libc::SYS_gettid, [0; 6]).map_or(0, |tid| tid as i32)
     }
+
+    /// Blocks exactly `mask` until a signal has been delivered or none is found.
+    pub(crate) fn mask_for_now(&mut self, mask: SigSet) {
+        self.saved_mask = Some(std::mem::replace(&mut self.mask, mask));
+    }
 }

@@ -3,6 +3,8 @@
 
 mod elf;
 mod error;
+mod symbols;
 
 pub use elf::{Elf, Machine, Placement, Segment};
 pub use error::Error;
+pub use symbols::{Function, functions};

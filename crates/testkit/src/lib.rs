@@ -2,6 +2,7 @@
 //! the comparison of tiers.
 
 pub mod check;
+pub mod fuzz;
 pub mod generate;
 pub mod interp;
 pub mod native;

@@ -46,6 +46,9 @@ const EAGER: u64 = 0;
 const SUM: u64 = 1;
 const DIFFERENCE: u64 = 2;
 const RESULT: u64 = 3;
+const SHIFT_LEFT: u64 = 4;
+const SHIFT_RIGHT: u64 = 5;
+const PRODUCT: u64 = 6;
 const KIND: u64 = 0xf;
 const WIDTH_SHIFT: u64 = 4;
 const CF_SHIFT: u64 = 8;
@@ -76,8 +79,20 @@ enum Base<X> {
     Sum { a: X, b: X, carry: Option<X> },
     /// a − b − carry.
     Difference { a: X, b: X, carry: Option<X> },
-    /// SF, ZF and PF of a result; AF 0. CF and OF are given.
+    /// SF, ZF and PF of a result; the others are 0.
     Result(X),
+    /// A result shifted out of `last`, which was shifted by one bit less: CF is the bit of `last`
+    /// that left, OF whether the sign changed with that step.
+    Shifted { way: Way, result: X, last: X },
+    /// CF and OF: whether `high` is more than the sign of the signed product's `low` half.
+    Product { low: X, high: X },
+}
+
+/// Where a shift goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    Left,
+    Right,
 }
 
 impl<X> Default for Flags<X> {
@@ -97,6 +112,10 @@ impl<X: Copy> Flags<X> {
                 Base::Difference { a: f(a), b: f(b), carry: carry.map(&f) }
             }
             Base::Result(v) => Base::Result(f(v)),
+            Base::Shifted { way, result, last } => {
+                Base::Shifted { way, result: f(result), last: f(last) }
+            }
+            Base::Product { low, high } => Base::Product { low: f(low), high: f(high) },
         };
         Flags { base, cf: self.cf.map(&f), of: self.of.map(&f) }
     }
@@ -135,6 +154,23 @@ pub(crate) fn sbb<'b>(a: V<'b>, b: V<'b>, carry: V<'b>) -> Flags<V<'b>> {
 /// SF, ZF and PF of `result`; AF is 0, CF and OF (`I1`) as given.
 pub(crate) fn result<'b>(result: V<'b>, cf: V<'b>, of: V<'b>) -> Flags<V<'b>> {
     Flags { base: Base::Result(result), cf: Some(cf), of: Some(of) }
+}
+
+/// Flags of a shift: its result, and what it was one bit before. For counts above 1 the manual
+/// leaves OF undefined; processors differ.
+pub(crate) fn shifted<'b>(way: Way, result: V<'b>, last: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Shifted { way, result, last }, cf: None, of: None }
+}
+
+/// Flags of a signed product: CF and OF tell whether `low` is all of it. SF, ZF and PF, which the
+/// manual leaves undefined, are those of `low`.
+pub(crate) fn product<'b>(low: V<'b>, high: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Product { low, high }, cf: None, of: None }
+}
+
+/// Flags of a bitwise operation: CF, OF and AF are 0.
+pub(crate) fn logic(r: V<'_>) -> Flags<V<'_>> {
+    Flags { base: Base::Result(r), cf: None, of: None }
 }
 
 /// All flags from an `I64` that holds them at their places in RFLAGS; its other bits are 0.
@@ -254,6 +290,11 @@ impl<'b> Lift<'b> {
         self.call(crate::helpers::Id::Cond, &[code]).trunc(Ty::I1)
     }
 
+    /// Nothing is known of the flags any more but what the slots say.
+    pub(crate) fn forget_flags(&mut self) {
+        self.lifter.flags = Flags::default();
+    }
+
     /// CF now.
     pub(crate) fn cf(&self) -> V<'b> {
         self.cond(Cond::B)
@@ -278,6 +319,9 @@ impl<'b> Lift<'b> {
             Base::Sum { a, carry, .. } => (SUM, a.ty(), carry),
             Base::Difference { a, carry, .. } => (DIFFERENCE, a.ty(), carry),
             Base::Result(a) => (RESULT, a.ty(), None),
+            Base::Shifted { way: Way::Left, result, .. } => (SHIFT_LEFT, result.ty(), None),
+            Base::Shifted { way: Way::Right, result, .. } => (SHIFT_RIGHT, result.ty(), None),
+            Base::Product { low, .. } => (PRODUCT, low.ty(), None),
         };
         let op = kind | u64::from(width.bytes().ilog2()) << WIDTH_SHIFT;
         let op = self.given_over(self.iconst(Ty::I64, op), flags);
@@ -324,6 +368,8 @@ impl<'b> Lift<'b> {
             Base::Compared { cf, pf, zf } => (wide(cf) | wide(pf).shl(2) | wide(zf).shl(6), None),
             Base::Sum { a, b, .. } | Base::Difference { a, b, .. } => (wide(a), Some(wide(b))),
             Base::Result(a) => (wide(a), None),
+            Base::Shifted { result, last, .. } => (wide(result), Some(wide(last))),
+            Base::Product { low, high } => (wide(low), Some(wide(high))),
         }
     }
 
@@ -346,18 +392,17 @@ impl<'b> Lift<'b> {
             },
             Base::Result(r) => {
                 let zero = || self.iconst(r.ty(), 0);
-                let clear = |flag: Option<V<'b>>| flag.and_then(V::constant) == Some(0);
                 match cond.0 {
                     4 => Some(r.eq(0)),
                     5 => Some(r.ne(0)),
-                    6 if clear(cf) => Some(r.eq(0)),
-                    7 if clear(cf) => Some(r.ne(0)),
+                    6 if cf.is_none() => Some(r.eq(0)),
+                    7 if cf.is_none() => Some(r.ne(0)),
                     8 => Some(r.slt(0)),
                     9 => Some(zero().sle(r)),
-                    12 if clear(of) => Some(r.slt(0)),
-                    13 if clear(of) => Some(zero().sle(r)),
-                    14 if clear(of) => Some(r.sle(0)),
-                    15 if clear(of) => Some(zero().slt(r)),
+                    12 if of.is_none() => Some(r.slt(0)),
+                    13 if of.is_none() => Some(zero().sle(r)),
+                    14 if of.is_none() => Some(r.sle(0)),
+                    15 if of.is_none() => Some(zero().slt(r)),
                     _ => None,
                 }
             }
@@ -394,7 +439,7 @@ impl<'b> Lift<'b> {
             Base::Sum { a, b, carry: Some(c) } => a + b + c.zext(a.ty()),
             Base::Difference { a, b, carry: None } => a - b,
             Base::Difference { a, b, carry: Some(c) } => a - b - c.zext(a.ty()),
-            Base::Result(r) => r,
+            Base::Result(r) | Base::Shifted { result: r, .. } | Base::Product { low: r, .. } => r,
             Base::Slots | Base::Eager(_) | Base::Compared { .. } => return None,
         })
     }
@@ -434,7 +479,11 @@ impl<'b> Lift<'b> {
             }
             Base::Difference { a, b, carry: None } => a.ult(b),
             Base::Difference { a, b, carry: Some(c) } => a.ult(b) | (c & a.eq(b)),
-            Base::Slots | Base::Result(_) => return None,
+            Base::Shifted { way: Way::Left, last, .. } => last.slt(0),
+            Base::Shifted { way: Way::Right, last, .. } => last.trunc(Ty::I1),
+            Base::Product { low, high } => exceeds(low, high),
+            Base::Result(_) => self.iconst(Ty::I1, 0),
+            Base::Slots => return None,
         })
     }
 
@@ -450,9 +499,17 @@ impl<'b> Lift<'b> {
                 let r = self.result_of(base)?;
                 ((a ^ b) & (a ^ r)).slt(0)
             }
-            Base::Slots | Base::Result(_) => return None,
+            Base::Shifted { result, last, .. } => (result ^ last).slt(0),
+            Base::Product { low, high } => exceeds(low, high),
+            Base::Result(_) => self.iconst(Ty::I1, 0),
+            Base::Slots => return None,
         })
     }
+}
+
+/// Whether a signed product does not fit into its low half.
+fn exceeds<'b>(low: V<'b>, high: V<'b>) -> V<'b> {
+    low.sar(u64::from(low.ty().bits() - 1)).ne(high)
 }
 
 /// What the lift of a block knows of the flags.
@@ -468,30 +525,37 @@ fn evaluate(op: u64, a: u64, b: u64) -> u64 {
             let r = ty.wrap(a.wrapping_add(b).wrapping_add(carry));
             let carries = (a & b) | ((a | b) & !r);
             let overflow = (a ^ r) & (b ^ r);
-            of_result(ty, r)
-                | if sign(carries) != 0 { CF } else { 0 }
-                | if sign(overflow) != 0 { OF } else { 0 }
-                | (a ^ b ^ r) & AF
+            of_result(ty, r) | when(sign(carries), CF) | when(sign(overflow), OF) | (a ^ b ^ r) & AF
         }
         DIFFERENCE => {
             let r = ty.wrap(a.wrapping_sub(b).wrapping_sub(carry));
             let borrows = (!a & b) | ((!a | b) & r);
             let overflow = (a ^ b) & (a ^ r);
-            of_result(ty, r)
-                | if sign(borrows) != 0 { CF } else { 0 }
-                | if sign(overflow) != 0 { OF } else { 0 }
-                | (a ^ b ^ r) & AF
+            of_result(ty, r) | when(sign(borrows), CF) | when(sign(overflow), OF) | (a ^ b ^ r) & AF
         }
         RESULT => of_result(ty, a),
+        kind @ (SHIFT_LEFT | SHIFT_RIGHT) => {
+            let out = if kind == SHIFT_LEFT { sign(b) } else { b & 1 };
+            of_result(ty, a) | when(out, CF) | when(sign(a ^ b), OF)
+        }
+        PRODUCT => {
+            let exceeds = ty.wrap((ty.sext(a) >> 63) as u64) != b;
+            of_result(ty, a) | when(exceeds.into(), CF | OF)
+        }
         _ => a & ARITHMETIC,
     };
     if op & CF_GIVEN != 0 {
-        flags = flags & !CF | if op >> CF_SHIFT & 1 != 0 { CF } else { 0 };
+        flags = flags & !CF | when(op >> CF_SHIFT, CF);
     }
     if op & OF_GIVEN != 0 {
-        flags = flags & !OF | if op >> OF_SHIFT & 1 != 0 { OF } else { 0 };
+        flags = flags & !OF | when(op >> OF_SHIFT, OF);
     }
     flags
+}
+
+/// `flag` if the lowest bit of `bit` is set.
+fn when(bit: u64, flag: u64) -> u64 {
+    if bit & 1 != 0 { flag } else { 0 }
 }
 
 /// SF, ZF and PF of a result.

@@ -50,7 +50,7 @@ impl Guest for X86 {
         builder: &Builder,
     ) -> Lifted {
         match decode::decode(code, pc, mode) {
-            Ok(insn) => lift::lift(lifter, &insn, pc, mode, builder),
+            Ok(insn) => lift::lift(lifter, &insn, pc, builder),
             Err(Undecoded::Truncated) => Lifted::Truncated,
             Err(Undecoded::Invalid(len)) => {
                 Lifted::Undefined { len: len as u32, trap: trap::exception(trap::UNDEFINED) }

@@ -3,6 +3,7 @@
 //! The built files are committed, so that a user needs no compiler.
 
 use crate::shell;
+use std::path::Path;
 use std::process::Command;
 
 /// A guest architecture: the suffix of its files, its compiler and options.
@@ -39,6 +40,7 @@ const OPTIONS: &[&str] = &[
 
 pub(crate) fn build() -> Result<(), String> {
     let folder = shell::root().join("crates/cli/demo");
+    let mut counts = String::new();
     for (guest, compiler, options) in GUESTS {
         for program in PROGRAMS {
             let file = folder.join(format!("{program}.{guest}.elf"));
@@ -48,8 +50,24 @@ pub(crate) fn build() -> Result<(), String> {
             command.arg("-o").arg(&file).arg(folder.join(format!("{program}.c")));
             shell::run(&mut command)?;
             let size = file.metadata().map_err(|e| format!("{}: {e}", file.display()))?.len();
-            println!("demo: {size:6} bytes  {}", file.display());
+            let [one, two] = [count(guest, &file, 1)?, count(guest, &file, 2)?];
+            let per_round = two - one;
+            println!(
+                "demo: {size:6} bytes, {per_round:8} instructions a round  {}",
+                file.display()
+            );
+            counts += &format!("{program} {guest} {} {per_round}\n", one - per_round);
         }
     }
-    Ok(())
+    let file = folder.join("counts.txt");
+    std::fs::write(&file, counts).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+/// How many instructions a program executes for so many rounds, as qemu counts them.
+fn count(guest: &str, file: &Path, rounds: u32) -> Result<u64, String> {
+    let mut qemu = Command::new(format!("qemu-{guest}"));
+    // One instruction a block, and a line of the log for each that is executed.
+    qemu.args(["-singlestep", "-d", "nochain,exec", "-D", "/dev/stdout"]);
+    let log = shell::output(qemu.arg(file).arg(rounds.to_string()))?;
+    Ok(log.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"Trace")).count() as u64)
 }

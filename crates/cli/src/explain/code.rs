@@ -23,7 +23,7 @@ pub(super) fn hex(text: &str) -> Result<Vec<u8>, String> {
             digit.map(|d| d as u8).ok_or_else(|| format!("{:?} is no hexadecimal digit", c as char))
         })
         .collect::<Result<_, _>>()?;
-    if digits.is_empty() || digits.len() % 2 != 0 {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) {
         return Err("--hex takes bytes of two hexadecimal digits each".to_owned());
     }
     Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())

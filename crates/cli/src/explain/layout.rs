@@ -26,11 +26,15 @@ impl Table {
         };
         let widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
         let mut text = line(&widths, self.headings.iter().map(String::as_str));
-        text += &line(&widths, widths.iter().map(|w| "─".repeat(*w)).collect::<Vec<_>>().iter().map(String::as_str));
+        text += &line(
+            &widths,
+            widths.iter().map(|w| "─".repeat(*w)).collect::<Vec<_>>().iter().map(String::as_str),
+        );
         for row in &self.rows {
             let height = row.iter().map(Vec::len).max().unwrap_or(0);
             for i in 0..height {
-                text += &line(&widths, row.iter().map(|cell| cell.get(i).map_or("", String::as_str)));
+                text +=
+                    &line(&widths, row.iter().map(|cell| cell.get(i).map_or("", String::as_str)));
             }
         }
         text

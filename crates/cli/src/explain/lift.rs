@@ -18,9 +18,8 @@ pub(super) fn lift<G: Guest>(code: &[u8], pc: u64, mode: u32, most: u32) -> Lift
     let builder = Builder::new(G::SLOTS);
     let mut lifter = G::Lifter::default();
     let (mut len, mut insts) = (0, 0);
-    let finish = |len: u32, insts, end| {
-        Lift::Block(builder.finish(BlockKey { pc, mode }, len, insts, end))
-    };
+    let finish =
+        |len: u32, insts, end| Lift::Block(builder.finish(BlockKey { pc, mode }, len, insts, end));
     loop {
         let here = pc.wrapping_add(len.into());
         if insts == most {

@@ -109,7 +109,9 @@ fn explain<G: Guest>(code: &Code, options: &Options) -> Result<(), String> {
         let pc = code.pc.wrapping_add(at as u64);
         let block = match lift::lift::<G>(&code.bytes[at..], pc, mode, MOST) {
             Lift::Block(block) => block,
-            Lift::Truncated => return print(&format!("\n{pc:#x}: the code ends within an instruction\n")),
+            Lift::Truncated => {
+                return print(&format!("\n{pc:#x}: the code ends within an instruction\n"));
+            }
             Lift::Undefined(len) => {
                 let end = code.bytes.len().min(at + (len as usize).max(1));
                 let bytes = spell(&code.bytes[at..end]);
@@ -137,10 +139,11 @@ fn stages<G: Guest>(
     let mut optimised = lifted.clone();
     mynah_opt::optimise::<G>(&mut optimised);
     let (ops, fewer) = (count_ops(lifted), count_ops(&optimised));
+    let insts = counted(lifted.guest_insts as usize, "instruction");
     let mut table = Table::new(vec![
-        format!("guest code ({} instructions, {} bytes)", lifted.guest_insts, bytes.len()),
-        format!("IR as lifted ({ops} ops)"),
-        format!("IR optimised ({fewer} ops)"),
+        format!("guest code ({insts}, {})", counted(bytes.len(), "byte")),
+        format!("IR as lifted ({ops})"),
+        format!("IR optimised ({fewer})"),
     ]);
     let (before, after) = (lines::<G>(lifted), lines::<G>(&optimised));
     let mut pc = lifted.key.pc;
@@ -158,26 +161,23 @@ fn stages<G: Guest>(
     }
     table.row(vec![Vec::new(), vec![before.end.clone()], vec![after.end.clone()]]);
     let mut text = table.text();
-    let mut sizes = format!(
-        "sizes: {} guest bytes, {} instructions → {ops} ops → {fewer} ops",
-        bytes.len(),
-        lifted.guest_insts,
-    );
+    let mut sizes =
+        format!("sizes: {}, {insts} → {ops} → {fewer}", counted(bytes.len(), "guest byte"),);
     if !options.ir_only {
         let effort = if options.optimise { Effort::Optimise } else { Effort::Quick };
         let listing = compiler.explain(&[&optimised], effort).map_err(|e| e.to_string())?;
         let mut table = Table::new(vec![
-            format!("CLIF ({} instructions)", listing.clif_insts),
-            format!("host code ({} bytes)", listing.host_len),
+            format!("CLIF ({})", counted(listing.clif_insts, "instruction")),
+            format!("host code ({})", counted(listing.host_len, "byte")),
         ]);
-        let lines = |text: &str| text.lines().map(str::to_owned).collect();
-        table.row(vec![lines(&listing.clif), lines(&listing.host)]);
+        let host = listing.host.lines().map(str::to_owned).collect();
+        table.row(vec![listing.clif.lines().filter_map(clif_line).collect(), host]);
         text += "\n";
         text += &table.text();
         sizes += &format!(
-            " → {} CLIF instructions → {} host bytes ({:.1} per guest instruction)",
-            listing.clif_insts,
-            listing.host_len,
+            " → {} → {} ({:.1} per guest instruction)",
+            counted(listing.clif_insts, "CLIF instruction"),
+            counted(listing.host_len, "host byte"),
             listing.host_len as f64 / f64::from(lifted.guest_insts.max(1)),
         );
     }
@@ -211,8 +211,24 @@ fn lines<G: Guest>(block: &Block) -> Lines {
     Lines { by_pc, end }
 }
 
-fn count_ops(block: &Block) -> usize {
-    block.insts.iter().filter(|inst| inst.op != Op::Insn).count()
+/// A line of CLIF without its source location and its wide indentation.
+fn clif_line(line: &str) -> Option<String> {
+    let text = match line.strip_prefix('@') {
+        Some(rest) => rest.trim_start_matches(|c: char| c.is_ascii_hexdigit()),
+        None => line,
+    };
+    let text = text.trim();
+    let outer = ["function", "block", "}"].iter().any(|start| text.starts_with(start));
+    (!text.is_empty()).then(|| if outer { text.to_owned() } else { format!("  {text}") })
+}
+
+/// A number of things.
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+fn count_ops(block: &Block) -> String {
+    counted(block.insts.iter().filter(|inst| inst.op != Op::Insn).count(), "op")
 }
 
 fn spell(bytes: &[u8]) -> String {

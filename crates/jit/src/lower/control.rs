@@ -65,7 +65,7 @@ impl<G: Guest> Lower<'_, G> {
 
     /// To the guest code at `pc`: within the unit, or through a link slot.
     pub(super) fn goto(&mut self, pc: u64) {
-        if let Some(&index) = self.by_pc.get(&pc) {
+        if let Some(index) = self.shape.block(pc) {
             let body = self.bodies[index];
             self.b.ins().jump(body, &[]);
         } else {
@@ -84,6 +84,19 @@ impl<G: Guest> Lower<'_, G> {
         // Atomic: it may change at any time.
         let target = self.b.ins().atomic_load(types::I64, own(), address);
         self.b.ins().return_call_indirect(self.unit_sig, target, &[self.cpu, address]);
+    }
+
+    /// A return to the computed address `pc`: behind one of the unit's calls, or anywhere.
+    pub(super) fn return_to(&mut self, pc: clif::Value) {
+        for continuation in self.shape.continuations.clone() {
+            let index = self.shape.block(continuation).expect("a continuation is a block here");
+            let (body, other) = (self.bodies[index], self.b.create_block());
+            let expected = self.b.ins().iconst(types::I64, continuation as i64);
+            let hit = self.b.ins().icmp(IntCC::Equal, pc, expected);
+            self.b.ins().brif(hit, body, &[], other, &[]);
+            self.b.switch_to_block(other);
+        }
+        self.dispatch(pc);
     }
 
     /// To the guest code at the computed address `pc`, by the jump cache.

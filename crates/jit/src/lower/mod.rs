@@ -5,7 +5,7 @@ mod memory;
 mod scalar;
 mod vector;
 
-use crate::region::{self, Flow};
+use crate::region::{self, Flow, Shape};
 use crate::stubs::unit_signature;
 use crate::{Exit, LinkSlot};
 use cranelift_codegen::ir::{
@@ -16,7 +16,6 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use mynah_guest::{Core, Cpu, Guest};
 use mynah_ir::ops::Rule;
 use mynah_ir::{Block, End, Inst, NONE, Op, Slot, SlotSet, Ty, Value};
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::mem::offset_of;
 
@@ -29,8 +28,8 @@ pub(crate) fn unit<G: Guest>(
 ) -> (Box<[LinkSlot]>, Vec<u64>) {
     func.signature = unit_signature();
     let mut b = FunctionBuilder::new(func, context);
-    let flows = region::analyse::<G>(blocks);
-    let by_pc = region::index(blocks);
+    let shape = Shape::of(blocks);
+    let flows = region::analyse::<G>(blocks, &shape);
     let start = b.create_block();
     let bodies = blocks.iter().map(|_| b.create_block()).collect();
     b.append_block_params_for_function_params(start);
@@ -46,7 +45,7 @@ pub(crate) fn unit<G: Guest>(
         exits: exits(blocks),
         used_exits: 0,
         bodies,
-        by_pc,
+        shape,
         flows,
         dirty: SlotSet::EMPTY,
         values: Vec::new(),
@@ -93,7 +92,7 @@ struct Lower<'f, G: Guest> {
     exits: Box<[LinkSlot]>,
     used_exits: usize,
     bodies: Vec<clif::Block>,
-    by_pc: HashMap<u64, usize>,
+    shape: Shape,
     flows: Vec<Flow>,
     /// Slots whose variable may be newer than the state.
     dirty: SlotSet,
@@ -344,7 +343,11 @@ impl<G: Guest> Lower<'_, G> {
                     }
                 }
             }
-            End::Dispatch(to) | End::Return(to) | End::CallIndirect { to, .. } => {
+            End::Return(to) => {
+                let to = self.value(to);
+                self.return_to(to);
+            }
+            End::Dispatch(to) | End::CallIndirect { to, .. } => {
                 let to = self.value(to);
                 self.dispatch(to);
             }
@@ -358,8 +361,8 @@ impl<G: Guest> Lower<'_, G> {
 
     /// The Cranelift block for the successor `pc`, and whether it is a new one outside the unit.
     fn branch_target(&mut self, pc: u64) -> (clif::Block, bool) {
-        match self.by_pc.get(&pc) {
-            Some(&index) => (self.bodies[index], false),
+        match self.shape.block(pc) {
+            Some(index) => (self.bodies[index], false),
             None => (self.b.create_block(), true),
         }
     }

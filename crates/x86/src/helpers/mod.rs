@@ -2,6 +2,7 @@
 
 mod flags;
 mod integer;
+pub(crate) mod sse;
 mod string;
 mod system;
 
@@ -12,6 +13,16 @@ use mynah_ir::SlotSet;
 
 const NONE: SlotSet = SlotSet::EMPTY;
 const FLAGS: SlotSet = state::FLAGS;
+const SCRATCH: SlotSet = SlotSet::of(&[state::SCRATCH0, state::SCRATCH1]);
+const XMM: SlotSet = {
+    let mut set = SlotSet::EMPTY;
+    let mut n = 0;
+    while n < 16 {
+        set = set.with(state::xmm(n));
+        n += 1;
+    }
+    set
+};
 const STRING: SlotSet = SlotSet::of(&[RAX, RCX, RSI, RDI, DF]);
 
 macro_rules! helpers {
@@ -78,4 +89,19 @@ helpers! {
     /// Loads segment register `a` with selector `b`; #GP.
     SetSelector "set_selector" = system::set_selector, reads NONE,
         writes SlotSet::of(&[state::FS_BASE, state::GS_BASE]), Faults;
+    /// MXCSR.
+    Mxcsr "mxcsr" = sse::mxcsr, reads NONE, writes NONE, Changes;
+    /// Puts MXCSR `a` in force.
+    SetMxcsr "set_mxcsr" = sse::set_mxcsr, reads NONE, writes NONE, Changes;
+    /// Stores the bytes of the first scratch vector whose sign in the second is set, at `a`.
+    MaskedStore "masked_store" = sse::masked_store, reads SCRATCH, writes NONE, Faults;
+    /// CRC-32C `a` continued over the low `c` bytes of `b`.
+    Crc32 "crc32" = sse::crc32, reads NONE, writes NONE, Pure;
+    /// FXSAVE to `a`.
+    Fxsave "fxsave" = sse::fxsave, reads XMM, writes NONE, Faults;
+    /// FXRSTOR from `a`.
+    Fxrstor "fxrstor" = sse::fxrstor, reads NONE, writes XMM, Faults;
+    /// Compares the texts in the scratch vectors as `a` says; `b` and `c` are their lengths.
+    CompareText "compare_text" = sse::text::compare_text, reads SCRATCH,
+        writes SlotSet::of(&[state::SCRATCH0]), Changes;
 }

@@ -9,6 +9,7 @@ mod alu;
 mod bits;
 mod control;
 mod data;
+mod flag;
 mod fpu;
 mod mmx;
 mod muldiv;
@@ -21,7 +22,7 @@ mod system;
 
 use crate::flags::Known;
 use crate::helpers::Id;
-use crate::{mode, trap};
+use crate::trap;
 use iced_x86::{Instruction, Mnemonic};
 use mynah_guest::Lifted;
 use mynah_ir::{Builder, End, MemOp, Order, Rmw, Slot, Trap, Ty, V};
@@ -48,23 +49,14 @@ pub(crate) struct Lift<'b> {
     pub(crate) lifter: &'b mut Lifter,
     pub(crate) insn: Instruction,
     pub(crate) pc: u64,
-    /// Bits of code: 16, 32 or 64.
-    bitness: u32,
     end: Option<End>,
     fault: Option<Trap>,
 }
 
 /// Lifts the decoded instruction at `pc`.
-pub(crate) fn lift(
-    lifter: &mut Lifter,
-    insn: &Instruction,
-    pc: u64,
-    mode: u32,
-    builder: &Builder,
-) -> Lifted {
+pub(crate) fn lift(lifter: &mut Lifter, insn: &Instruction, pc: u64, builder: &Builder) -> Lifted {
     let len = insn.len() as u32;
-    let bitness = mode::bitness(mode);
-    let mut l = Lift { b: builder, lifter, insn: *insn, pc, bitness, end: None, fault: None };
+    let mut l = Lift { b: builder, lifter, insn: *insn, pc, end: None, fault: None };
     if !dispatch(&mut l) {
         l.fault(trap::UNDEFINED);
     }
@@ -83,7 +75,7 @@ fn dispatch(l: &mut Lift<'_>) -> bool {
         return string::lift(l, mnemonic);
     }
     type Family = fn(&mut Lift<'_>, Mnemonic) -> bool;
-    const FAMILIES: [Family; 11] = [
+    const FAMILIES: [Family; 12] = [
         data::lift,
         alu::lift,
         control::lift,
@@ -92,6 +84,7 @@ fn dispatch(l: &mut Lift<'_>) -> bool {
         sse::lift,
         bits::lift,
         muldiv::lift,
+        flag::lift,
         fpu::lift,
         mmx::lift,
         system::lift,
@@ -154,44 +147,38 @@ impl<'b> Lift<'b> {
     /// Combines operand `op` with `arg`, atomically under LOCK; the value before and the value
     /// after.
     pub(crate) fn rmw(&self, op: u32, rmw: Rmw, arg: V<'b>) -> (V<'b>, V<'b>) {
-        let combine = |old: V<'b>| match rmw {
-            Rmw::Xchg => arg,
-            Rmw::Add => old + arg,
-            Rmw::Sub => old - arg,
-            Rmw::And => old & arg,
-            Rmw::Or => old | arg,
-            Rmw::Xor => old ^ arg,
-            Rmw::Smin => old.slt(arg).select(old, arg),
-            Rmw::Smax => old.slt(arg).select(arg, old),
-            Rmw::Umin => old.ult(arg).select(old, arg),
-            Rmw::Umax => old.ult(arg).select(arg, old),
-        };
         if !self.is_memory(op) {
             let old = self.read(op);
-            let new = combine(old);
+            let new = combine(rmw, old, arg);
             self.write(op, new);
             return (old, new);
         }
-        let address = self.ea(op);
-        // SDM 2B, XCHG: LOCK is implied.
+        self.rmw_at(self.ea(op), rmw, arg)
+    }
+
+    /// Combines what is at `address` with `arg`, atomically under LOCK; the value before and the
+    /// value after.
+    pub(crate) fn rmw_at(&self, address: V<'b>, rmw: Rmw, arg: V<'b>) -> (V<'b>, V<'b>) {
+        // SDM 2D, XCHG: LOCK is implied.
         if self.insn.has_lock_prefix() || rmw == Rmw::Xchg {
             let old = self.b.rmw(rmw, ATOMIC, address, arg);
-            return (old, combine(old));
+            return (old, combine(rmw, old, arg));
         }
         let old = self.load(arg.ty(), address);
-        let new = combine(old);
+        let new = combine(rmw, old, arg);
         self.store(address, new);
         (old, new)
     }
 
     /// Replaces operand `op` with what `change` makes of it, atomically under LOCK; the value
-    /// before. For what [`Rmw`] has no word for: another vCPU's write in between repeats the
+    /// before and the value after. For what [`Rmw`] has no word for: another vCPU's write in between repeats the
     /// instruction.
-    pub(crate) fn update(&self, op: u32, change: impl FnOnce(V<'b>) -> V<'b>) -> V<'b> {
+    pub(crate) fn update(&self, op: u32, change: impl FnOnce(V<'b>) -> V<'b>) -> (V<'b>, V<'b>) {
         if !self.is_memory(op) {
             let old = self.read(op);
-            self.write(op, change(old));
-            return old;
+            let new = change(old);
+            self.write(op, new);
+            return (old, new);
         }
         let address = self.ea(op);
         let old = self.load(self.ty(op), address);
@@ -202,6 +189,21 @@ impl<'b> Lift<'b> {
         } else {
             self.store(address, new);
         }
-        old
+        (old, new)
+    }
+}
+
+fn combine<'b>(rmw: Rmw, old: V<'b>, arg: V<'b>) -> V<'b> {
+    match rmw {
+        Rmw::Xchg => arg,
+        Rmw::Add => old + arg,
+        Rmw::Sub => old - arg,
+        Rmw::And => old & arg,
+        Rmw::Or => old | arg,
+        Rmw::Xor => old ^ arg,
+        Rmw::Smin => old.slt(arg).select(old, arg),
+        Rmw::Smax => old.slt(arg).select(arg, old),
+        Rmw::Umin => old.ult(arg).select(old, arg),
+        Rmw::Umax => old.ult(arg).select(arg, old),
     }
 }

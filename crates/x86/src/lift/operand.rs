@@ -120,34 +120,48 @@ impl<'b> Lift<'b> {
 
     /// The effective address of the memory operand, without a segment: what LEA computes.
     pub(crate) fn offset(&self) -> V<'b> {
+        self.moved_offset(0)
+    }
+
+    /// The effective address with `by` added to the base.
+    pub(crate) fn moved_offset(&self, by: u64) -> V<'b> {
         let insn = &self.insn;
-        let (base, index) = (insn.memory_base(), insn.memory_index());
-        let displacement = insn.memory_displacement64();
+        let displacement = insn.memory_displacement64().wrapping_add(by);
         if insn.is_ip_rel_memory_operand() {
             return self.iconst(Ty::I64, displacement);
         }
-        let mut sum = match base {
+        let index = match insn.memory_index() {
+            Register::None => None,
+            index => Some((self.wide(index), insn.memory_index_scale())),
+        };
+        let base = match insn.memory_base() {
             Register::None => None,
             base => Some(self.wide(base)),
         };
-        if index != Register::None {
-            let scale = insn.memory_index_scale();
-            let index = self.wide(index);
-            let scaled =
-                if scale == 1 { index } else { index.shl(u64::from(scale.trailing_zeros())) };
-            sum = Some(match sum {
-                Some(sum) => sum + scaled,
-                None => scaled,
-            });
-        }
-        let sum = match sum {
-            Some(sum) if displacement == 0 => sum,
-            Some(sum) => sum + displacement,
-            None => self.iconst(Ty::I64, displacement),
+        let scaled = index.map(|(index, scale)| match scale {
+            1 => index,
+            scale => index.shl(u64::from(scale.trailing_zeros())),
+        });
+        let sum = match (base, scaled) {
+            (Some(base), Some(scaled)) => base + scaled,
+            (Some(sum), None) | (None, Some(sum)) => sum,
+            (None, None) => self.iconst(Ty::I64, 0),
         };
-        let sized = [base, index].into_iter().find(|&r| r != Register::None);
-        let bytes = sized.map_or(insn.memory_displ_size() as usize, Register::size);
-        self.address_of_size(sum, bytes)
+        let sum = match (sum.constant(), displacement) {
+            (Some(_), displacement) => self.iconst(Ty::I64, displacement),
+            (None, 0) => sum,
+            (None, displacement) => sum + displacement,
+        };
+        self.address_of_size(sum, self.address_bytes())
+    }
+
+    /// The address size of the memory operand, in bytes.
+    pub(crate) fn address_bytes(&self) -> usize {
+        let insn = &self.insn;
+        [insn.memory_base(), insn.memory_index()]
+            .into_iter()
+            .find(|&register| register != Register::None)
+            .map_or(insn.memory_displ_size() as usize, |register| register.size())
     }
 
     /// `address` cut to an address size of so many bytes.

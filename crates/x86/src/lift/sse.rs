@@ -1,8 +1,124 @@
-//! Placeholder of a family that has not arrived.
+//! SSE to SSE4.2 (SDM 1 chapters 10–12).
+//!
+//! What the instructions share is here: XMM registers and memory as vectors, the alignment that
+//! 16-byte memory operands must have, scalars in lane 0. Exceptions are masked whatever MXCSR's
+//! masks say: results and sticky flags are exact, but no #XM is raised.
 
-use super::Lift;
-use iced_x86::Mnemonic;
+mod float;
+mod integer;
+mod moves;
+mod shuffle;
+mod special;
 
-pub(super) fn lift(_l: &mut Lift<'_>, _mnemonic: Mnemonic) -> bool {
-    false
+use super::{DEST, Lift, SRC};
+use crate::state;
+use iced_x86::{EncodingKind, Mnemonic, OpKind, Register};
+use mynah_ir::{Lane, MemOp, Ty, V};
+
+pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
+    let uses_mm = (0..l.insn.op_count())
+        .any(|op| l.insn.op_kind(op) == OpKind::Register && l.insn.op_register(op).is_mm());
+    if uses_mm || l.insn.encoding() != EncodingKind::Legacy {
+        return false;
+    }
+    moves::lift(l, mnemonic)
+        || integer::lift(l, mnemonic)
+        || shuffle::lift(l, mnemonic)
+        || float::lift(l, mnemonic)
+        || special::lift(l, mnemonic)
+}
+
+impl<'b> Lift<'b> {
+    /// The value of an XMM register.
+    fn xmm(&self, register: Register) -> V<'b> {
+        self.get(state::xmm(register.number()))
+    }
+
+    /// Operand `op`, an XMM register or 16 aligned bytes of memory.
+    fn vector(&self, op: u32) -> V<'b> {
+        self.vector_at(op, MemOp::TSO_ALIGNED)
+    }
+
+    /// Operand `op`, an XMM register or 16 bytes of memory.
+    fn vector_at(&self, op: u32, mem: MemOp) -> V<'b> {
+        match self.insn.op_kind(op) {
+            OpKind::Register => self.xmm(self.insn.op_register(op)),
+            _ => self.b.load(Ty::V128, mem, self.ea(op)),
+        }
+    }
+
+    /// Makes `value` operand `op`, an XMM register or 16 bytes of memory.
+    fn set_vector_at(&self, op: u32, mem: MemOp, value: V<'b>) {
+        match self.insn.op_kind(op) {
+            OpKind::Register => self.set(state::xmm(self.insn.op_register(op).number()), value),
+            _ => self.b.store(mem, self.ea(op), value),
+        }
+    }
+
+    /// Makes `value` the XMM register DEST.
+    fn set_dest(&self, value: V<'b>) {
+        self.set_vector_at(DEST, MemOp::TSO_ALIGNED, value);
+    }
+
+    /// The lane 0 of operand `op`, an XMM register or a scalar in memory.
+    fn lane(&self, op: u32, lane: Lane) -> V<'b> {
+        match self.insn.op_kind(op) {
+            OpKind::Register => self.xmm(self.insn.op_register(op)).vextract(lane, 0),
+            _ => self.load(lane.ty(), self.ea(op)),
+        }
+    }
+
+    /// Replaces lane 0 of the XMM register DEST.
+    fn set_lane(&self, lane: Lane, value: V<'b>) {
+        self.set_dest(self.vector(DEST).vinsert(lane, 0, value));
+    }
+
+    /// Operand `op`, an XMM register or its low `bytes` bytes in memory. What is above in the
+    /// vector has no meaning.
+    fn vector_low(&self, op: u32, bytes: u32) -> V<'b> {
+        match self.insn.op_kind(op) {
+            OpKind::Register => self.xmm(self.insn.op_register(op)),
+            _ => {
+                let ty = Ty::int(bytes).unwrap_or(Ty::I64);
+                self.low_bits(self.load(ty, self.ea(op)))
+            }
+        }
+    }
+
+    /// A vector with this integer in its low bits, zeros above.
+    fn low_bits(&self, value: V<'b>) -> V<'b> {
+        self.b.vpair(value.zext(Ty::I64), self.iconst(Ty::I64, 0))
+    }
+
+    /// The vector 0.
+    fn zero(&self) -> V<'b> {
+        self.b.vconst(0)
+    }
+
+    /// The last operand, an immediate byte.
+    fn imm8(&self) -> u32 {
+        self.insn.immediate(self.insn.op_count() - 1) as u32 & 0xff
+    }
+
+    /// DEST := f(DEST, SRC), vectors.
+    fn packed(&self, f: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
+        let b = self.vector(SRC);
+        self.set_dest(f(self.vector(DEST), b));
+    }
+
+    /// DEST := f(SRC), vectors.
+    fn packed_from(&self, f: impl FnOnce(V<'b>) -> V<'b>) {
+        self.set_dest(f(self.vector(SRC)));
+    }
+
+    /// DEST's lane 0 := f(DEST's, SRC's).
+    fn scalar(&self, lane: Lane, f: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
+        let b = self.lane(SRC, lane);
+        self.set_lane(lane, f(self.lane(DEST, lane), b));
+    }
+
+    /// DEST's lane 0 := f(SRC's).
+    fn scalar_from(&self, lane: Lane, f: impl FnOnce(V<'b>) -> V<'b>) {
+        self.set_lane(lane, f(self.lane(SRC, lane)));
+    }
 }

@@ -1,0 +1,94 @@
+//! A RISC-V program on every tier: same result, and the tiers really run.
+
+use mynah_engine::{
+    CodeSource, Config, Cpu, Engine, Env, Event, Exit, Fault, Flow, Tier, Vcpu, Watch,
+};
+use mynah_guest::MemFault;
+use mynah_mem::Memory;
+use mynah_riscv::{RiscV, state, trap};
+use std::sync::Arc;
+
+/// Sums in a loop with a load, a store and a call in each turn; a0 turns, result in a1, a3 points
+/// to eight bytes.
+const PROGRAM: [u8; 68] = [
+    0x93, 0x05, 0x00, 0x00, 0x13, 0x06, 0x00, 0x00, 0xb3, 0x02, 0xc6, 0x02, 0x13, 0x53, 0x36, 0x00,
+    0xb3, 0xc2, 0x62, 0x00, 0xb3, 0x85, 0x55, 0x00, 0x23, 0xb0, 0xb6, 0x00, 0x83, 0xb3, 0x06, 0x00,
+    0xb3, 0x85, 0x75, 0x00, 0xef, 0x00, 0x00, 0x01, 0x13, 0x06, 0x16, 0x00, 0xe3, 0x4e, 0xa6, 0xfc,
+    0x73, 0x00, 0x00, 0x00, 0x13, 0x7e, 0x76, 0x00, 0x63, 0x14, 0x0e, 0x00, 0x93, 0xc5, 0x55, 0x05,
+    0x67, 0x80, 0x00, 0x00,
+];
+
+struct Bytes;
+
+impl CodeSource for Bytes {
+    fn watch(&self, _: u64) -> Result<Watch, MemFault> {
+        Ok(Watch::Caught)
+    }
+    fn fetch(&self, va: u64, buffer: &mut [u8]) -> Result<usize, MemFault> {
+        let mut count = buffer.len();
+        while let Err(fault) = Memory::FLAT.read(va, &mut buffer[..count]) {
+            count /= 2;
+            if count == 0 {
+                return Err(fault);
+            }
+        }
+        Ok(count)
+    }
+}
+
+struct UntilEcall(Option<Event>);
+
+impl Env<RiscV> for UntilEcall {
+    fn event(&mut self, _: &mut Cpu<RiscV>, event: Event) -> Flow {
+        self.0 = Some(event);
+        Flow::Stop
+    }
+}
+
+fn run(tier: Tier, turns: u64, a3: u64) -> (Event, u64, u64, mynah_engine::Stats) {
+    mynah_mem::host::signal::install(None);
+    let config = Config { tier, threshold: 50, ..Config::default() };
+    let engine = Engine::<RiscV>::new(config, Arc::new(Bytes));
+    let mut vcpu = Vcpu::new(engine.clone(), Memory::FLAT);
+    vcpu.cpu.core.pc = PROGRAM.as_ptr() as u64;
+    vcpu.cpu.set_slot(state::x(10), turns.into());
+    vcpu.cpu.set_slot(state::x(13), a3.into());
+    let mut env = UntilEcall(None);
+    assert_eq!(vcpu.run(&mut env), Exit::Env);
+    let a1 = vcpu.cpu.slot(state::x(11)) as u64;
+    let pc = vcpu.cpu.core.pc - PROGRAM.as_ptr() as u64;
+    (env.0.expect("an event stopped it"), a1, pc, engine.stats())
+}
+
+fn expected(turns: u64) -> u64 {
+    let mut sum = 0u64;
+    for i in 0..turns {
+        sum = sum.wrapping_add(i.wrapping_mul(i) ^ i >> 3).wrapping_mul(2);
+        if i % 8 == 0 {
+            sum ^= 0x55;
+        }
+    }
+    sum
+}
+
+#[test]
+fn every_tier_computes_the_same() {
+    for tier in [Tier::Interpreter, Tier::Compiler, Tier::Auto] {
+        let mut cell = 0u64;
+        let at = std::ptr::from_mut(&mut cell) as u64;
+        let (event, a1, _, stats) = run(tier, 1_000_000, at);
+        assert_eq!(event, Event::Trap(trap::of(trap::ECALL)), "{tier:?}");
+        assert_eq!(a1, expected(1_000_000), "{tier:?}");
+        assert_eq!(stats.units_compiled > 0, tier != Tier::Interpreter, "{tier:?}: {stats:?}");
+    }
+}
+
+#[test]
+fn a_refused_store_is_reported_at_its_instruction() {
+    for tier in [Tier::Interpreter, Tier::Compiler] {
+        let (event, a1, pc, _) = run(tier, 5, 16);
+        let Event::Fault(Fault::Memory(fault)) = event else { panic!("{tier:?}: {event:?}") };
+        assert_eq!(fault.va, 16, "{tier:?}");
+        assert_eq!((pc, a1), (24, 0), "{tier:?}: the store is the fifth of the loop");
+    }
+}
