@@ -3,6 +3,7 @@
 //! `BLESS=1 cargo test --test insn` fills in listings and expectations from the host CPU first.
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use mynah_riscv::RiscV;
 use mynah_testkit::check::{bless, check, check_listings};
 use mynah_testkit::interp::{Interpreter, Ir};
 use mynah_testkit::native::Native;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
             Native::new().map(|native| Box::new(native) as Box<dyn Runner<X86>>)
         });
         tiers::<X86>(&mut trials, &file);
+    }
+    for file in files::<RiscV>() {
+        tiers::<RiscV>(&mut trials, &file);
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

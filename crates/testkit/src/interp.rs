@@ -5,7 +5,7 @@ use crate::runner::{Runner, lift};
 use crate::subject::{State, Stop, Subject};
 use mynah_guest::{Cpu, Fault, GuestNames};
 use mynah_interp::{Code, Outcome};
-use mynah_ir::fp;
+use mynah_ir::{BlockKey, fp};
 use mynah_mem::Memory;
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ pub struct Interpreter<S: Subject> {
     ir: Ir,
     cpu: Box<Cpu<S>>,
     code: Vec<u8>,
-    blocks: Vec<(u64, Result<Code<S>, Stop>)>,
+    blocks: Vec<(BlockKey, Result<Code<S>, Stop>)>,
 }
 
 impl<S: Subject> Interpreter<S> {
@@ -35,14 +35,15 @@ impl<S: Subject> Interpreter<S> {
         Interpreter { ir, cpu: Cpu::new(Memory::FLAT), code: Vec::new(), blocks: Vec::new() }
     }
 
-    /// Index of the block at `pc`, made if it is not there.
+    /// Index of the block at `pc` in the present mode, made if it is not there.
     fn block(&mut self, pc: u64) -> usize {
-        let found = self.blocks.iter().position(|(at, _)| *at == pc);
+        let mode = S::mode(&self.cpu.state);
+        let key = BlockKey { pc, mode };
+        let found = self.blocks.iter().position(|(at, _)| *at == key);
         found.unwrap_or_else(|| {
-            let mode = S::mode(&self.cpu.state);
             let code = &self.code[(pc - ENTRY) as usize..];
             let made = prepare::<S>(self.ir, code, pc, mode);
-            self.blocks.push((pc, made));
+            self.blocks.push((key, made));
             self.blocks.len() - 1
         })
     }

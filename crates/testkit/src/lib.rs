@@ -8,6 +8,7 @@ pub mod interp;
 pub mod native;
 pub mod pages;
 pub mod random;
+pub mod riscv;
 pub mod rows;
 pub mod runner;
 pub mod subject;
