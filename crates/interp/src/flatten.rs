@@ -827,7 +827,8 @@ impl<'b, G: Guest> Flattener<'b, G> {
             *imm = (&raw const links[*imm as usize]).expose_provenance() as u64;
         }
         let block = self.block;
-        Code::new(block.key, block.guest_insts, self.steps.into(), links, self.pcs.into())
+        let recover = block.recover.clone().into();
+        Code::new(block.key, block.guest_insts, self.steps.into(), links, self.pcs.into(), recover)
     }
 }
 

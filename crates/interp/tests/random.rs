@@ -250,7 +250,7 @@ impl Generator<'_> {
             }
         };
         let key = BlockKey { pc: 0x1000, mode: 0 };
-        Block { key, len: 1, guest_insts: 1, insts: self.insts, end }
+        Block { key, len: 1, guest_insts: 1, insts: self.insts, end, recover: Vec::new() }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod dead;
 mod forward;
+mod holders;
 mod simplify;
 
 pub use dead::dead;

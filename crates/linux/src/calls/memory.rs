@@ -34,16 +34,9 @@ rows! {
     munlock(addr: Address, length: Size) = Pass;
     mlockall(flags: Hex) = Pass;
     munlockall() = Pass;
-    shmget(key: Hex, size: Size, flags: Hex) = Pass;
-    shmctl(id: Int, command: Hex, buf: OutFixed(112)) = Pass;
     shmat(id: Int, addr: Address, flags: Hex) = Do(shmat);
     shmdt(addr: Address) = Do(shmdt);
-    pkey_alloc(flags: Hex, rights: Hex) = Refuse(Errno::ENOSPC);
-    pkey_free(key: Int) = Refuse(Errno::EINVAL);
     pkey_mprotect(addr: Address, length: Size, prot: Flags(PROT), key: Int) = Do(pkey_mprotect);
-    get_mempolicy(mode: Address, mask: Address, max: Size, addr: Address, flags: Hex) = Pass;
-    set_mempolicy(mode: Int, mask: Address, max: Size) = Pass;
-    mbind(addr: Address, length: Size, mode: Int, mask: Address, max: Size, flags: Hex) = Pass;
 }
 
 fn mmap(call: &mut Call<'_>) -> Result<u64, Errno> {
