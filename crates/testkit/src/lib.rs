@@ -4,7 +4,6 @@
 pub mod check;
 pub mod fuzz;
 pub mod generate;
-
 pub mod native;
 pub mod pages;
 pub mod random;

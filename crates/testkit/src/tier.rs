@@ -6,7 +6,7 @@ use crate::runner::{Runner, lift};
 use crate::subject::{State, Stop, Subject};
 use mynah_guest::{Cause, Cpu, Fault, GuestNames, JumpEntry, MemFault};
 use mynah_interp::{Code, Outcome};
-use mynah_ir::Block;
+use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, Exit, LinkSlot, Unit};
 use mynah_mem::Memory;
 use mynah_mem::host::signal::last_fault;
@@ -70,7 +70,7 @@ pub struct TierRunner<S: Subject> {
     cpu: Box<Cpu<S>>,
     jit: Option<Jit<S>>,
     code: Vec<u8>,
-    blocks: Vec<(u64, Result<Ready<S>, Stop>)>,
+    blocks: Vec<(BlockKey, Result<Ready<S>, Stop>)>,
 }
 
 impl<S: Subject> TierRunner<S> {
@@ -95,12 +95,13 @@ impl<S: Subject> TierRunner<S> {
         TierRunner { tier, cpu, jit, code: Vec::new(), blocks: Vec::new() }
     }
 
-    /// Index of the block at `pc`, made if it is not there.
+    /// Index of the block at `pc` in the present mode, made if it is not there.
     fn block(&mut self, pc: u64) -> usize {
-        let found = self.blocks.iter().position(|(at, _)| *at == pc);
+        let key = BlockKey { pc, mode: self.cpu.core.mode };
+        let found = self.blocks.iter().position(|(at, _)| *at == key);
         found.unwrap_or_else(|| {
             let made = self.prepare(pc);
-            self.blocks.push((pc, made));
+            self.blocks.push((key, made));
             self.blocks.len() - 1
         })
     }
@@ -200,10 +201,8 @@ impl<S: Subject> Runner<S> for TierRunner<S> {
 
     fn run(&mut self, _: &mut Pages, code: &[u8], state: &State) -> (Stop, State) {
         S::load(state, &mut self.cpu);
-        let mode = S::mode(&self.cpu.state);
-        if self.code != code || self.cpu.core.mode != mode {
+        if self.code != code {
             self.code = code.to_vec();
-            self.cpu.core.mode = mode;
             self.blocks.clear();
             if let Some(jit) = &self.jit {
                 jit.cache.flush();

@@ -1,14 +1,15 @@
 //! The row tests: every file of `tests/insn` on every runner.
 //!
-//! `BLESS=1 cargo test -p mynah-testkit --test insn` fills in listings and expectations from the host CPU first.
+//! `BLESS=1 cargo test -p mynah-testkit --test insn` first fills in listings and expectations from
+//! the host CPU.
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use mynah_riscv::RiscV;
 use mynah_testkit::check::{bless, check, check_listings};
 use mynah_testkit::native::Native;
 use mynah_testkit::runner::Runner;
 use mynah_testkit::subject::Subject;
 use mynah_testkit::tier::{Tier, TierRunner};
-use mynah_riscv::RiscV;
 use mynah_x86::X86;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
