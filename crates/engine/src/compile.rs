@@ -5,7 +5,7 @@ use crate::stats::add;
 use crate::table::Translation;
 use mynah_guest::Guest;
 use mynah_ir::{Block, BlockKey, End};
-use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Unit};
+use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Site, Unit};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -67,11 +67,11 @@ impl<G: Guest> Compile<G> {
         self.cache.after_fork()
     }
 
-    /// The guest pc of the instruction that the host instruction at `host` belongs to.
-    pub(crate) fn guest_pc(&self, host: usize) -> Option<u64> {
+    /// The guest instruction that the host instruction at `host` belongs to.
+    pub(crate) fn site(&self, host: usize) -> Option<&'static Site> {
         let units = self.units.lock();
         let (_, unit) = units.range(..=host).next_back()?;
-        unit.guest_pc(host)
+        unit.site(host)
     }
 }
 

@@ -234,8 +234,10 @@ impl<G: Guest> Vcpu<G> {
             }
             mynah_jit::Exit::HostFault => {
                 let fault = last_fault();
-                let pc = self.engine.compile.guest_pc(fault.pc);
-                self.cpu.core.pc = pc.expect("compiled code knows the guest pc of its accesses");
+                let site = self.engine.compile.site(fault.pc);
+                let site = site.expect("compiled code knows the instructions of its accesses");
+                self.cpu.core.pc = site.pc;
+                self.cpu.recover(&site.recover, site.pc);
                 let fault = MemFault { va: fault.va, access: fault.access, cause: fault.cause };
                 Some(Event::Fault(Fault::Memory(fault)))
             }

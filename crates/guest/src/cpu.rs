@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "slots are read and written by offset")]
 
 use crate::{Core, Fault, Guest};
-use mynah_ir::{Slot, Ty};
+use mynah_ir::{Known, Recover, Slot, Ty};
 use mynah_mem::Memory;
 
 /// A vCPU's state. Compiled and interpreted code address it by byte offset from its start.
@@ -57,6 +57,17 @@ impl<G: Guest> Cpu<G> {
     pub fn take_fault(&mut self) -> Option<Fault> {
         self.core.fault_pending = 0;
         self.core.fault.take()
+    }
+
+    /// Completes the state at a fault of the instruction at `pc`, whose block has this state map.
+    pub fn recover(&mut self, map: &[Recover], pc: u64) {
+        for entry in map.iter().filter(|entry| entry.pc == pc) {
+            let bits = match entry.known {
+                Known::Const(value) => value.into(),
+                Known::Slot(from) => self.slot(from),
+            };
+            self.set_slot(entry.slot, bits);
+        }
     }
 
     /// The slot's bits, zero-extended.

@@ -3,7 +3,7 @@
 
 use crate::step::Step;
 use mynah_guest::{Guest, JumpEntry};
-use mynah_ir::BlockKey;
+use mynah_ir::{BlockKey, Recover};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// A block ready to be interpreted. Immutable but for its links and counters; made by
@@ -20,6 +20,8 @@ pub struct Code<G: Guest> {
     pub(crate) links: Box<[Link<G>]>,
     /// Guest pcs by the index of the first step of their instruction, ascending.
     pub(crate) pcs: Box<[(u32, u64)]>,
+    /// The block's state map.
+    pub(crate) recover: Box<[Recover]>,
 }
 
 /// One way out of a block to a known guest address, and the code there once it is known.
@@ -62,9 +64,10 @@ impl<G: Guest> Code<G> {
         steps: Box<[Step]>,
         links: Box<[Link<G>]>,
         pcs: Box<[(u32, u64)]>,
+        recover: Box<[Recover]>,
     ) -> Code<G> {
         let (fuel, stopped) = (AtomicU32::new(u32::MAX), AtomicBool::new(false));
-        Code { fuel, stopped, guest_insts, key, steps, links, pcs }
+        Code { fuel, stopped, guest_insts, key, steps, links, pcs, recover }
     }
 
     /// Keeps the code for good, so that links and caches may lead to it.
@@ -85,6 +88,11 @@ impl<G: Guest> Code<G> {
     /// The ways out to known addresses, in the order of the block's exits; those of its end last.
     pub fn links(&self) -> &[Link<G>] {
         &self.links
+    }
+
+    /// How many steps it has: what it costs.
+    pub fn step_count(&self) -> usize {
+        self.steps.len()
     }
 
     /// Lets the code be entered `entries` − 1 times before [`crate::run`] answers

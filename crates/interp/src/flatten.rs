@@ -451,7 +451,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
                 let helper = &G::HELPERS[inst.imm as usize];
                 p.barrier = true;
                 p.clobbers = helper.writes;
-                p.step.run = if helper.faults { step::call_faulting::<G> } else { step::call::<G> };
+                p.step.run = step::calling::<G>(inst.args().count(), helper.faults);
                 self.prepare_args(&mut p, inst)?;
                 // With the others in their places, since a cleaned one is not kept for long.
                 p.step.a = self.cleaned(inst.args[0], p.step.a)?;
@@ -662,7 +662,10 @@ impl<'b, G: Guest> Flattener<'b, G> {
             let spares = |&(i, &(slot, _)): &(usize, &(Slot, Value))| {
                 group.iter().enumerate().all(|(j, &(_, v))| i == j || !self.reads(v, slot))
             };
-            let next = group.iter().enumerate().find(spares).map_or(0, |(i, _)| i);
+            let joins = |&(_, &(slot, _)): &(usize, &(Slot, Value))| self.tail.joins::<G>(slot);
+            let candidates = || group.iter().enumerate().filter(spares);
+            let next = candidates().find(joins).or_else(|| candidates().next());
+            let next = next.map_or(0, |(i, _)| i);
             group[..=next].rotate_right(1);
             let (slot, value) = group[0];
             self.emit_set(slot, value)?;
@@ -824,7 +827,8 @@ impl<'b, G: Guest> Flattener<'b, G> {
             *imm = (&raw const links[*imm as usize]).expose_provenance() as u64;
         }
         let block = self.block;
-        Code::new(block.key, block.guest_insts, self.steps.into(), links, self.pcs.into())
+        let recover = block.recover.clone().into();
+        Code::new(block.key, block.guest_insts, self.steps.into(), links, self.pcs.into(), recover)
     }
 }
 
@@ -844,6 +848,14 @@ enum Tail {
     One(u16),
     /// A constant and a copy of the type; the next word is at the offset.
     Two(Ty, u16),
+}
+
+impl Tail {
+    /// Whether a set of `slot` may join.
+    fn joins<G: Guest>(self, slot: Slot) -> bool {
+        let offset = Cpu::<G>::offset(slot) as u16;
+        matches!(self, Tail::One(next) | Tail::Two(_, next) if next == offset)
+    }
 }
 
 /// A step about to be emitted.

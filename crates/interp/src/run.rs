@@ -130,5 +130,6 @@ fn trap_of(out: Out) -> Trap {
 fn fault_of<G: Guest>(code: &Code<G>, cpu: &mut Cpu<G>, out: Out) -> Fault {
     let index = (out.at as usize - code.steps.as_ptr() as usize) / size_of::<Step>();
     cpu.core.pc = code.pc_at(index);
+    cpu.recover(&code.recover, cpu.core.pc);
     cpu.take_fault().expect("a step that faults leaves the fault in the vCPU")
 }

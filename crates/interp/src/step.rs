@@ -176,6 +176,19 @@ unsafe fn leave_by<G: Guest>(step: &Step, taken: bool) -> Option<Out> {
     Some(Out { kind: Kind::Link, at: link.cast() })
 }
 
+/// Calls the helper in the immediate with the first `N` of a, b, c; the others are 0.
+#[inline(always)]
+unsafe fn call_helper<G: Guest, const N: usize>(s: &Step, cpu: *mut u8) -> u64 {
+    // SAFETY: the immediate is the address of one of `G`'s helpers, and `cpu` a `Cpu<G>`.
+    unsafe {
+        let helper = std::mem::transmute::<usize, HelperFn<G>>(s.imm as usize);
+        let a = if N > 0 { read(cpu, s.a) } else { 0 };
+        let b = if N > 1 { read(cpu, s.b) } else { 0 };
+        let c = if N > 2 { read(cpu, s.c) } else { 0 };
+        helper(&mut *cpu.cast::<Cpu<G>>(), a, b, c)
+    }
+}
+
 #[cold]
 #[inline(never)]
 unsafe fn refused(step: *const Step, cpu: *mut u8, fault: MemFault) -> Out {
@@ -276,19 +289,15 @@ steps! {
         None
     }
 
-    /// dst = the helper in the immediate, called with a, b, c.
-    fn call<G: Guest>(s, cpu) {
-        let helper = std::mem::transmute::<usize, HelperFn<G>>(s.imm as usize);
-        let (a, b, c) = (read(cpu, s.a), read(cpu, s.b), read(cpu, s.c));
-        let result = helper(&mut *cpu.cast::<Cpu<G>>(), a, b, c);
+    /// dst = the helper in the immediate, called with the first `N` of a, b, c.
+    fn call<G: Guest; N: usize>(s, cpu) {
+        let result = call_helper::<G, N>(s, cpu);
         write(cpu, s.dst, result);
         None
     }
     /// As `call`, of a helper that may fault.
-    fn call_faulting<G: Guest>(s, cpu) {
-        let helper = std::mem::transmute::<usize, HelperFn<G>>(s.imm as usize);
-        let (a, b, c) = (read(cpu, s.a), read(cpu, s.b), read(cpu, s.c));
-        let result = helper(&mut *cpu.cast::<Cpu<G>>(), a, b, c);
+    fn call_faulting<G: Guest; N: usize>(s, cpu) {
+        let result = call_helper::<G, N>(s, cpu);
         if (*cpu.cast::<Core>()).fault_pending != 0 {
             Some(Out { kind: Kind::Fault, at: std::ptr::from_ref(s).cast() })
         } else {
@@ -587,6 +596,9 @@ impl<G: Guest> Visitor for Pick<G> {
     }
 
     fn vector<O: VectorOp>(self) -> Option<Run> {
+        if self.1 != Shape::Plain {
+            return None;
+        }
         by_ty!(self.0, T => {
             if const { supports(O::OP, ty(T)) } { Some(vector::<O, T> as Run) } else { None }
         })
@@ -686,6 +698,20 @@ pub(crate) fn storing<G: Guest, F: Form>(ty: Ty, mem: MemOp) -> Run {
 /// The step function that stores a constant.
 pub(crate) fn storing_constant<G: Guest>(ty: Ty) -> Run {
     by_ty!(ty, T => store_constant::<G, T>)
+}
+
+/// The step function of a call of a helper with `count` arguments, which may fault.
+pub(crate) fn calling<G: Guest>(count: usize, faults: bool) -> Run {
+    match (count, faults) {
+        (0, false) => call::<G, 0>,
+        (1, false) => call::<G, 1>,
+        (2, false) => call::<G, 2>,
+        (_, false) => call::<G, 3>,
+        (0, true) => call_faulting::<G, 0>,
+        (1, true) => call_faulting::<G, 1>,
+        (2, true) => call_faulting::<G, 2>,
+        (_, true) => call_faulting::<G, 3>,
+    }
 }
 
 /// The step function of an atomic read-modify-write.

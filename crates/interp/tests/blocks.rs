@@ -177,9 +177,77 @@ fn links_fuel_and_attention() {
     assert_eq!(cpu.core.pc, cpu.state.r[1]);
     cpu.state.r[1] = 0x1004;
     cache.insert(last);
-    *cpu.core.attention.get_mut() = 0;
+    cpu.core.attention.store(0, std::sync::atomic::Ordering::SeqCst);
     last.set_fuel(5);
     assert!(matches!(run(last, &mut cpu, &cache), Leave::Stop { .. }));
-    *cpu.core.attention.get_mut() = 1;
+    cpu.core.attention.store(1, std::sync::atomic::Ordering::SeqCst);
     assert!(matches!(run(last, &mut cpu, &cache), Leave::Attention));
+}
+
+/// Steps of the block, its end included.
+fn cost(body: &str) -> usize {
+    flatten::<Toy>(&block(body)).expect("a small block").step_count()
+}
+
+#[test]
+fn what_needs_no_step() {
+    // An addition in place with its lazy flags: all flags in one step, one addition, the end.
+    let add = "v1 = get.i64 r0
+        v2 = get.i64 r1
+        v3 = add.i64 v1 v2
+        set.i64 r0 v3
+        v5 = iconst.i64 0x31
+        set.i64 r4 v5
+        set.i64 r5 v1
+        set.i64 r6 v2
+        jump 0x2000";
+    assert_eq!(cost(add), 3);
+    let mut cpu = cpu();
+    let [a, b, ..] = cpu.state.r;
+    eval_text(&mut cpu, add);
+    assert_eq!((cpu.state.r[0], &cpu.state.r[4..7]), (a + b, &[0x31, a, b][..]));
+    // The same of 32 bits, with a constant.
+    let add = "v1 = get.i64 r0
+        v2 = trunc.i32 v1
+        v3 = iconst.i32 0xfffffff0
+        v4 = add.i32 v2 v3
+        v5 = zext.i64 v4
+        set.i64 r0 v5
+        v7 = iconst.i64 0x21
+        set.i64 r4 v7
+        v9 = zext.i64 v2
+        set.i64 r5 v9
+        v11 = zext.i64 v3
+        set.i64 r6 v11
+        jump 0x2000";
+    let mut folded = block(add);
+    mynah_opt::optimise::<Toy>(&mut folded);
+    assert_eq!(flatten::<Toy>(&folded).expect("a small block").step_count(), 4);
+    // A comparison that decides the end; its values are read where they are.
+    let compare = "v1 = get.i64 r0
+        v2 = trunc.i16 v1
+        v3 = iconst.i16 0x5
+        v4 = slt.i16 v2 v3
+        branch v4 0x1000 0x2000";
+    assert_eq!(cost(compare), 2);
+    // A push: the address is part of the store.
+    let push = "v1 = get.i64 r4
+        v2 = iconst.i64 0xfffffffffffffff8
+        v3 = add.i64 v1 v2
+        v4 = get.i64 r0
+        store.i64 v3 v4 tso
+        set.i64 r4 v3
+        jump 0x2000";
+    assert_eq!(cost(push), 3);
+    // A load into a register, scaled.
+    let load = "v1 = get.i64 r4
+        v2 = get.i64 r5
+        v3 = iconst.i64 0x2
+        v4 = shl.i64 v2 v3
+        v5 = add.i64 v1 v4
+        v6 = load.i32 v5 tso
+        v7 = zext.i64 v6
+        set.i64 r4 v7
+        jump 0x2000";
+    assert_eq!(cost(load), 2);
 }

@@ -1,6 +1,6 @@
 //! A block: straight guest code to its first transfer.
 
-use crate::{Inst, Value};
+use crate::{Inst, Slot, Value};
 
 /// What identifies a translation: where the code is and the state it was translated for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -94,6 +94,27 @@ impl End {
     }
 }
 
+/// What a slot holds when an instruction faults, where the block does not write it there because
+/// nothing else would see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recover {
+    /// The instruction.
+    pub pc: u64,
+    /// The slot to be written when it faults.
+    pub slot: Slot,
+    /// Its value.
+    pub known: Known,
+}
+
+/// A value that can be told without code of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// A constant.
+    Const(u64),
+    /// What this slot holds. It is not one that is to be recovered at the same instruction.
+    Slot(Slot),
+}
+
 /// The meaning of a stretch of guest code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Block {
@@ -107,4 +128,7 @@ pub struct Block {
     pub insts: Vec<Inst>,
     /// How control leaves.
     pub end: End,
+    /// The state map: what a fault must write besides, in the order of the instructions. Made by
+    /// the optimiser.
+    pub recover: Vec<Recover>,
 }

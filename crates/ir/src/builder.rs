@@ -47,7 +47,7 @@ impl Builder {
 
     /// The finished block.
     pub fn finish(&self, key: BlockKey, len: u32, guest_insts: u32, end: End) -> Block {
-        Block { key, len, guest_insts, insts: self.insts.take(), end }
+        Block { key, len, guest_insts, insts: self.insts.take(), end, recover: Vec::new() }
     }
 
     /// Appends an operation as it stands.

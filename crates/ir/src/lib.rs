@@ -25,7 +25,7 @@ mod ty;
 mod vector;
 mod verify;
 
-pub use block::{Block, BlockKey, End, Trap};
+pub use block::{Block, BlockKey, End, Known, Recover, Trap};
 pub use builder::{Builder, V};
 pub use inst::{Args, Inst, NONE, Value};
 pub use mem_op::{Align, MemOp, Order, Rmw};

@@ -15,7 +15,8 @@
 
 use crate::fp::Round;
 use crate::ops::{Imm, Op};
-use crate::{Align, Block, BlockKey, End, Inst, MemOp, NONE, Order, Rmw, Trap, Ty, Value};
+use crate::{Align, Block, BlockKey, End, Inst, Known, MemOp, NONE, Order, Recover, Rmw, Slot};
+use crate::{Trap, Ty, Value};
 use std::fmt::Write as _;
 
 /// Names of a guest's slots and helpers.
@@ -72,6 +73,15 @@ pub fn print(block: &Block, names: &dyn Names) -> String {
     for (index, inst) in block.insts.iter().enumerate() {
         let indent = if inst.op == Op::Insn { "  " } else { "    " };
         let _ = writeln!(out, "{indent}{}", print_inst(index, inst, names));
+        if inst.op == Op::Insn {
+            for Recover { slot, known, .. } in block.recover.iter().filter(|r| r.pc == inst.imm) {
+                let _ = write!(out, "    recover {}", slot_name(*slot, names));
+                let _ = match known {
+                    Known::Const(value) => writeln!(out, " {value:#x}"),
+                    Known::Slot(from) => writeln!(out, " {}", slot_name(*from, names)),
+                };
+            }
+        }
     }
     let _ = match block.end {
         End::Jump(to) => writeln!(out, "jump {to:#x}"),
@@ -87,6 +97,10 @@ pub fn print(block: &Block, names: &dyn Names) -> String {
     out
 }
 
+fn slot_name(slot: Slot, names: &dyn Names) -> String {
+    names.slot(slot.0.into()).map_or_else(|| format!("s{}", slot.0), str::to_string)
+}
+
 /// One operation's line, without indentation.
 pub fn print_inst(index: usize, inst: &Inst, names: &dyn Names) -> String {
     let info = inst.op.info();
@@ -99,10 +113,7 @@ pub fn print_inst(index: usize, inst: &Inst, names: &dyn Names) -> String {
         let _ = write!(out, ".{}", inst.ty.name());
     }
     if info.imm == Imm::Slot {
-        let _ = match names.slot(inst.imm) {
-            Some(name) => write!(out, " {name}"),
-            None => write!(out, " s{}", inst.imm),
-        };
+        let _ = write!(out, " {}", slot_name(Slot(inst.imm as u8), names));
     }
     if info.imm == Imm::Helper {
         let _ = match names.helper(inst.imm) {
@@ -144,6 +155,7 @@ pub fn parse(text: &str, names: &dyn Names) -> Result<Block, ParseError> {
     let mut key = None;
     let mut insts = Vec::new();
     let mut end = None;
+    let mut recover = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.split(';').next().unwrap_or("").trim();
         if line.is_empty() {
@@ -154,6 +166,10 @@ pub fn parse(text: &str, names: &dyn Names) -> Result<Block, ParseError> {
             key = Some(parse_header(&mut words)?);
         } else if end.is_some() {
             return Err(words.error("text after the block's end"));
+        } else if words.peek() == Some("recover") {
+            let at = insts.iter().rev().find(|i: &&Inst| i.op == Op::Insn);
+            let pc = at.ok_or_else(|| words.error("`recover` before the first insn"))?.imm;
+            recover.push(parse_recover(&mut words, pc, names)?);
         } else if let Some(found) = parse_end(&mut words)? {
             end = Some(found);
         } else {
@@ -164,7 +180,7 @@ pub fn parse(text: &str, names: &dyn Names) -> Result<Block, ParseError> {
     let missing = |what: &str| ParseError { line: text.lines().count(), message: what.into() };
     let (key, len, guest_insts) = key.ok_or_else(|| missing("no `block` line"))?;
     let end = end.ok_or_else(|| missing("the block does not end"))?;
-    Ok(Block { key, len, guest_insts, insts, end })
+    Ok(Block { key, len, guest_insts, insts, end, recover })
 }
 
 struct Words<'t> {
@@ -232,6 +248,16 @@ fn parse_header(words: &mut Words<'_>) -> Result<(BlockKey, u32, u32), ParseErro
     let len = words.number_as()?;
     words.word("insts")?;
     Ok((BlockKey { pc, mode }, len, words.number_as()?))
+}
+
+fn parse_recover(words: &mut Words<'_>, pc: u64, names: &dyn Names) -> Result<Recover, ParseError> {
+    words.word("recover")?;
+    let mut slot =
+        |words: &mut Words<'_>| named(words, 's', |i| names.slot(i)).map(|index| Slot(index as u8));
+    let target = slot(words)?;
+    let constant = words.peek().is_some_and(|w| w.starts_with(|c: char| c.is_ascii_digit()));
+    let known = if constant { Known::Const(words.number()?) } else { Known::Slot(slot(words)?) };
+    Ok(Recover { pc, slot: target, known })
 }
 
 fn parse_end(words: &mut Words<'_>) -> Result<Option<End>, ParseError> {

@@ -33,7 +33,7 @@ impl CodeCache {
 
     /// Makes the code executable; `None` if the cache is full.
     pub fn install(&self, artifact: Artifact) -> Option<Unit> {
-        let Artifact { code, slots, pcs } = artifact;
+        let Artifact { code, slots, starts, sites } = artifact;
         let mut used = self.used.lock().expect("no one panics while holding it");
         let offset = used.next_multiple_of(ALIGNMENT);
         let end = offset.checked_add(code.len()).filter(|&end| end <= self.size)?;
@@ -44,7 +44,7 @@ impl CodeCache {
             to.copy_from_nonoverlapping(code.as_ptr(), code.len());
         }
         *used = end;
-        Some(Unit { entry: self.execute + offset, len: code.len(), slots, pcs })
+        Some(Unit { entry: self.execute + offset, len: code.len(), slots, starts, sites })
     }
 
     /// Bytes in use.

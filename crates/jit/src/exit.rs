@@ -62,7 +62,7 @@ pub enum Exit {
     /// [`mynah_guest::Core::exit_value`].
     Misaligned(Access),
     /// The host refused an access; see [`mynah_mem::host::signal::last_fault`]. The guest's pc is
-    /// [`crate::Unit::guest_pc`]'s.
+    /// [`crate::Unit::site`]'s, and the state is to be completed by its map.
     HostFault,
 }
 

@@ -29,7 +29,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedMachReloc};
 use cranelift_frontend::FunctionBuilderContext;
 use mynah_guest::{Cpu, Guest};
-use mynah_ir::Block;
+use mynah_ir::{Block, Recover};
 use std::marker::PhantomData;
 
 /// How much work compiling may take.
@@ -58,7 +58,17 @@ impl std::error::Error for CompileError {}
 pub struct Artifact {
     code: Vec<u8>,
     slots: Box<[LinkSlot]>,
-    pcs: Box<[(u32, u64)]>,
+    starts: Box<[(u32, u32)]>,
+    sites: Box<[Site]>,
+}
+
+/// A guest instruction of a unit, for faults.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its guest address.
+    pub pc: u64,
+    /// What its fault must write besides ([`mynah_ir::Block::recover`]).
+    pub recover: Box<[Recover]>,
 }
 
 impl Artifact {
@@ -77,15 +87,17 @@ pub struct Unit {
     pub len: usize,
     /// Its exits to known guest addresses.
     pub slots: Box<[LinkSlot]>,
-    pcs: Box<[(u32, u64)]>,
+    /// Offsets in the host code at which the code of a site (its index) begins, ascending.
+    starts: Box<[(u32, u32)]>,
+    sites: Box<[Site]>,
 }
 
 impl Unit {
-    /// The guest pc of the instruction that the host instruction at `host` belongs to.
-    pub fn guest_pc(&self, host: usize) -> Option<u64> {
+    /// The guest instruction that the host instruction at `host` belongs to.
+    pub fn site(&self, host: usize) -> Option<&Site> {
         let offset = host.checked_sub(self.entry).filter(|&o| o < self.len)? as u32;
-        let after = self.pcs.partition_point(|&(start, _)| start <= offset);
-        after.checked_sub(1).map(|i| self.pcs[i].1)
+        let after = self.starts.partition_point(|&(start, _)| start <= offset);
+        after.checked_sub(1).map(|i| &self.sites[self.starts[i].1 as usize])
     }
 }
 
@@ -164,7 +176,7 @@ impl<G: Guest> Compiler<G> {
     /// Compiles the unit of `blocks`, which is entered at the first. Blocks must be verified and
     /// of one mode; at most [`MAX_BLOCKS`].
     pub fn compile(&mut self, blocks: &[&Block], effort: Effort) -> Result<Artifact, CompileError> {
-        let (slots, pcs) = self.lower(blocks, effort);
+        let (slots, sites) = self.lower(blocks, effort);
         let isa = if effort == Effort::Quick { &*self.quick } else { &*self.optimise };
         let compiled = self
             .context
@@ -174,19 +186,19 @@ impl<G: Guest> Compiler<G> {
         if let Some(reloc) = relocs.first() {
             return Err(CompileError(format!("the code needs a relocation: {reloc:?}")));
         }
-        let mut pc_table: Vec<(u32, u64)> = Vec::new();
+        let mut starts: Vec<(u32, u32)> = Vec::new();
         for loc in compiled.buffer.get_srclocs_sorted() {
             if loc.loc.is_default() {
                 continue;
             }
-            let pc = pcs[loc.loc.bits() as usize];
-            if pc_table.last().is_none_or(|&(_, last)| last != pc) {
-                pc_table.push((loc.start, pc));
+            let site = loc.loc.bits();
+            if starts.last().is_none_or(|&(_, last)| last != site) {
+                starts.push((loc.start, site));
             }
         }
         let code = compiled.code_buffer().to_vec();
         self.context.clear();
-        Ok(Artifact { code, slots, pcs: pc_table.into() })
+        Ok(Artifact { code, slots, starts: starts.into(), sites: sites.into() })
     }
 
     /// The unit's Cranelift IR and host code as text.
@@ -208,8 +220,8 @@ impl<G: Guest> Compiler<G> {
         Ok(Listing { clif, clif_insts, host, host_len })
     }
 
-    /// Fills `context.func`; yields the exits and the guest pc of each source location.
-    fn lower(&mut self, blocks: &[&Block], effort: Effort) -> (Box<[LinkSlot]>, Vec<u64>) {
+    /// Fills `context.func`; yields the exits and the site of each source location.
+    fn lower(&mut self, blocks: &[&Block], effort: Effort) -> (Box<[LinkSlot]>, Vec<Site>) {
         self.context.func = Function::new();
         let isa = if effort == Effort::Quick { &*self.quick } else { &*self.optimise };
         lower::unit::<G>(isa, &mut self.context.func, &mut self.frontend, blocks)

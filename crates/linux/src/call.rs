@@ -3,7 +3,9 @@
 use crate::row::{Kind, Row, Run};
 use crate::thread::Thread;
 use crate::{Errno, Process, host, numbers};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 /// A system call on its way.
 pub(crate) struct Call<'a> {
@@ -174,13 +176,11 @@ impl Process {
         if let Some(own) = self.own_file(bytes) {
             return Some(own);
         }
-        let root = self.options.sysroot.as_ref()?;
-        let mut found = root.as_os_str().as_encoded_bytes().to_vec();
-        found.extend_from_slice(bytes);
-        let found = CString::new(found).ok()?;
-        let access = numbers::number(numbers::HOST, "faccessat")?;
-        let at = libc::AT_FDCWD as u64;
-        host::call(access.into(), [at, found.as_ptr() as u64, 0, 0, 0, 0]).ok()?;
-        Some(found)
+        let path = Path::new(OsStr::from_bytes(bytes));
+        let found = self.find(path);
+        if found == path {
+            return None;
+        }
+        CString::new(found.into_os_string().into_vec()).ok()
     }
 }

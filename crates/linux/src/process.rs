@@ -1,6 +1,7 @@
 //! What the threads of a process share.
 
 use crate::abi::Info;
+use crate::image::Image;
 use crate::row::Row;
 use crate::signal::Actions;
 use crate::space::Space;
@@ -8,11 +9,12 @@ use crate::{Options, calls, numbers};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI32, AtomicUsize};
 
 /// A guest process.
+#[derive(Clone)]
 pub(crate) struct Process {
     /// The guest's architecture.
     pub abi: &'static Info,
@@ -24,12 +26,14 @@ pub(crate) struct Process {
     pub actions: Arc<Actions>,
     /// The program's file, absolute.
     pub exe: PathBuf,
-    /// The auxiliary vector, as on the stack.
-    pub auxv: Vec<u8>,
-    /// Where the arguments lie on the stack: start and end.
-    pub args: (u64, u64),
+    /// What it started from.
+    pub image: Arc<Image>,
     /// Number of threads.
     pub threads: Arc<AtomicUsize>,
+    /// What its first thread ended with, if it has.
+    pub leader_status: Arc<AtomicI32>,
+    /// The first thread's number when Mynah started.
+    pub first_tid: i32,
     /// The calls by the guest's numbers.
     pub calls: Arc<CallTable>,
 }
@@ -62,6 +66,11 @@ impl Process {
         numbers::name(self.abi.numbers, number)
     }
 
+    /// Where `path` is found: under `--sysroot` if anywhere.
+    pub(crate) fn find(&self, path: &Path) -> PathBuf {
+        find(&self.options, path)
+    }
+
     /// The file that stands for one of the process's own under /proc.
     pub(crate) fn own_file(&self, path: &[u8]) -> Option<CString> {
         let own = path.strip_prefix(b"/proc/")?;
@@ -73,4 +82,11 @@ impl Process {
             _ => None,
         }
     }
+}
+
+/// Where an absolute path is found: under `--sysroot` if it exists there.
+pub(crate) fn find(options: &Options, path: &Path) -> PathBuf {
+    let within = |root: &PathBuf| Some(root.join(path.strip_prefix("/").ok()?));
+    let found = options.sysroot.as_ref().and_then(within).filter(|path| path.exists());
+    found.unwrap_or_else(|| path.to_owned())
 }

@@ -423,6 +423,11 @@ impl Space {
         self.table().insert(range, prot, true);
     }
 
+    /// Leaves `range` as it is and disowns it, so that the host maps nothing there.
+    pub(crate) fn abandon(&self, range: &Range<u64>) {
+        self.table().remove(range);
+    }
+
     /// Forgets mappings that the host has removed (shmdt(2)).
     pub(crate) fn disown(&self, range: &Range<u64>) {
         let mut table = self.table();

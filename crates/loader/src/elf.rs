@@ -2,6 +2,7 @@
 
 use crate::Error;
 use object::elf::{self, FileHeader64, ProgramHeader64};
+use object::read::ReadCache;
 use object::read::elf::ProgramHeader;
 use object::{LittleEndian, ReadRef};
 use std::ops::Range;
@@ -135,6 +136,14 @@ impl Elf {
         let holder = program.segments.iter().find(|s| s.file.contains(&offset));
         program.headers_va = holder.map_or(0, |s| s.va.start + (offset - s.file.start));
         Ok(program)
+    }
+
+    /// The program in `file`.
+    ///
+    /// # Errors
+    /// As [`Elf::parse`].
+    pub fn read(file: &std::fs::File) -> Result<Elf, Error> {
+        Elf::parse(&ReadCache::new(file))
     }
 
     fn add(&mut self, header: &ProgramHeader64<LittleEndian>, len: u64) -> Result<(), Error> {

@@ -1,4 +1,25 @@
-//! Placeholder.
+//! Passes that make a block smaller without changing what it means.
+//!
+//! [`forward`] replaces reads of state by the values known to be there and simplifies what it sees;
+//! [`dead`] then removes state writes that nothing can observe, which is what makes lazily computed
+//! flags free, and operations whose results nothing uses. Both are linear in the block's length.
+//!
+//! What may observe state: the end of the block, every operation that may fault or leave, and
+//! helpers, as far as their table says.
 
-/// Optimises the block.
-pub fn optimise<G: mynah_guest::Guest>(_block: &mut mynah_ir::Block) {}
+mod dead;
+mod forward;
+mod holders;
+mod simplify;
+
+pub use dead::dead;
+pub use forward::forward;
+
+use mynah_guest::Guest;
+use mynah_ir::Block;
+
+/// Optimises `block`, which keeps the rules of [`mynah_ir::verify`] before and after.
+pub fn optimise<G: Guest>(block: &mut Block) {
+    forward::<G>(block);
+    dead::<G>(block);
+}

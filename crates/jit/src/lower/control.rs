@@ -3,8 +3,8 @@
 use super::{Lower, constant, own};
 use crate::Exit;
 use cranelift_codegen::ir::{self as clif, InstBuilder, condcodes::IntCC, types};
-use mynah_guest::{Core, Guest, JumpEntry};
-use mynah_ir::{Inst, SlotSet, Trap};
+use mynah_guest::{Core, Cpu, Guest, JumpEntry};
+use mynah_ir::{Inst, Known, SlotSet, Trap};
 use std::mem::offset_of;
 
 impl<G: Guest> Lower<'_, G> {
@@ -22,12 +22,25 @@ impl<G: Guest> Lower<'_, G> {
     /// Returns to the run loop if `cond` is not 0, with the pc of this instruction and the state
     /// complete.
     pub(super) fn leave_if(&mut self, cond: clif::Value, exit: Exit) {
-        let pc = self.pc;
         self.unlikely(cond, |l| {
-            l.write_back(SlotSet::ALL);
-            l.set_pc(pc);
+            l.state_before();
             l.leave(exit);
         });
+    }
+
+    /// Makes the state and the pc in memory those before the instruction being lowered.
+    pub(super) fn state_before(&mut self) {
+        self.write_back(SlotSet::ALL);
+        let site = self.sites.last().expect("an instruction is being lowered").clone();
+        for entry in &site.recover {
+            let value = match entry.known {
+                Known::Const(bits) => self.b.ins().iconst(types::I64, bits as i64),
+                Known::Slot(from) => self.get(from),
+            };
+            let offset = Cpu::<G>::offset(entry.slot) as i32;
+            self.b.ins().store(own(), value, self.cpu, offset);
+        }
+        self.set_pc(site.pc);
     }
 
     /// What `then` emits happens, and ends, out of line if `cond` is not 0.

@@ -20,10 +20,8 @@ impl<G: Guest> Lower<'_, G> {
         let address = self.arg(inst, 0);
         if MemOp::unpack(inst.imm).align == Align::Natural && inst.ty.bytes() > 1 {
             let low = self.b.ins().band_imm_s(address, i64::from(inst.ty.bytes()) - 1);
-            let pc = self.pc;
             self.unlikely(low, |l| {
-                l.write_back(SlotSet::ALL);
-                l.set_pc(pc);
+                l.state_before();
                 let offset = offset_of!(Core, exit_value) as i32;
                 l.b.ins().store(own(), address, l.cpu, offset);
                 l.leave(Exit::Misaligned(access));

@@ -7,7 +7,7 @@ mod vector;
 
 use crate::region::{self, Flow, Shape};
 use crate::stubs::unit_signature;
-use crate::{Exit, LinkSlot};
+use crate::{Exit, LinkSlot, Site};
 use cranelift_codegen::ir::{
     self as clif, Function, InstBuilder, MemFlagsData, SigRef, SourceLoc, types,
 };
@@ -19,13 +19,13 @@ use mynah_ir::{Block, End, Inst, NONE, Op, Slot, SlotSet, Ty, Value};
 use std::marker::PhantomData;
 use std::mem::offset_of;
 
-/// Lowers the unit into `func`; yields its exits and the guest pc of each source location.
+/// Lowers the unit into `func`; yields its exits and the site of each source location.
 pub(crate) fn unit<G: Guest>(
     isa: &dyn TargetIsa,
     func: &mut Function,
     context: &mut FunctionBuilderContext,
     blocks: &[&Block],
-) -> (Box<[LinkSlot]>, Vec<u64>) {
+) -> (Box<[LinkSlot]>, Vec<Site>) {
     func.signature = unit_signature();
     let mut b = FunctionBuilder::new(func, context);
     let shape = Shape::of(blocks);
@@ -49,8 +49,7 @@ pub(crate) fn unit<G: Guest>(
         flows,
         dirty: SlotSet::EMPTY,
         values: Vec::new(),
-        pc: blocks[0].key.pc,
-        pcs: Vec::new(),
+        sites: Vec::new(),
         unit_sig,
         helper_sig: None,
         thunk_sig: None,
@@ -67,10 +66,10 @@ pub(crate) fn unit<G: Guest>(
     for (index, block) in blocks.iter().enumerate() {
         lower.block(index, block);
     }
-    let Lower { mut b, exits, pcs, .. } = lower;
+    let Lower { mut b, exits, sites, .. } = lower;
     b.seal_all_blocks();
     b.finalize(isa.frontend_config());
-    (exits, pcs)
+    (exits, sites)
 }
 
 /// A slot for every exit that the unit may have; more than are used when successors are inside.
@@ -98,10 +97,8 @@ struct Lower<'f, G: Guest> {
     dirty: SlotSet,
     /// Values of the block being lowered.
     values: Vec<Option<clif::Value>>,
-    /// The guest instruction being lowered.
-    pc: u64,
-    /// Guest pc of each source location.
-    pcs: Vec<u64>,
+    /// Guest instructions, by source location; the last is being lowered.
+    sites: Vec<Site>,
     unit_sig: SigRef,
     helper_sig: Option<SigRef>,
     thunk_sig: Option<SigRef>,
@@ -138,22 +135,21 @@ impl<G: Guest> Lower<'_, G> {
         self.dirty = self.flows[index].dirty;
         self.values.clear();
         self.values.resize(block.insts.len(), None);
-        self.pc = block.key.pc;
         if self.flows[index].is_loop {
             self.poll(block.key.pc);
         }
         for (i, inst) in block.insts.iter().enumerate() {
-            self.values[i] = self.inst(inst);
+            self.values[i] = self.inst(block, inst);
         }
         self.end(&block.end);
     }
 
-    fn inst(&mut self, inst: &Inst) -> Option<clif::Value> {
+    fn inst(&mut self, block: &Block, inst: &Inst) -> Option<clif::Value> {
         match inst.op {
             Op::Insn => {
-                self.pc = inst.imm;
-                self.b.set_srcloc(SourceLoc::new(self.pcs.len() as u32));
-                self.pcs.push(inst.imm);
+                self.b.set_srcloc(SourceLoc::new(self.sites.len() as u32));
+                let recover = block.recover.iter().filter(|r| r.pc == inst.imm).copied();
+                self.sites.push(Site { pc: inst.imm, recover: recover.collect() });
                 None
             }
             Op::Get => Some(self.get(Slot(inst.imm as u8))),

@@ -1,6 +1,6 @@
 //! Waiting for descriptors, and the descriptors made for it.
 
-use super::{names, with_mask};
+use super::names;
 use crate::Errno;
 use crate::call::Call;
 use crate::row::rows;
@@ -10,9 +10,9 @@ const INTR: Errno = Errno::ERESTARTNOHAND;
 
 rows! {
     poll(fds: OutArray(1, 8), count: Uint, timeout: Int) = Do(poll);
-    ppoll(fds: OutArray(1, 8), count: Uint, timeout: OutFixed(16), mask: SigSet, size: Size) = Do(ppoll);
+    ppoll(fds: OutArray(1, 8), count: Uint, timeout: OutFixed(16), mask: SigSet, size: Size) = Block(INTR);
     select(count: Int, read: OutFixed(128), write: OutFixed(128), except: OutFixed(128), timeout: OutFixed(16)) = Do(select);
-    pselect6(count: Int, read: OutFixed(128), write: OutFixed(128), except: OutFixed(128), timeout: OutFixed(16), mask: Address) = Do(pselect6);
+    pselect6(count: Int, read: OutFixed(128), write: OutFixed(128), except: OutFixed(128), timeout: OutFixed(16), mask: Address) = Block(INTR);
     epoll_create(size: Int) = Do(epoll_create);
     epoll_create1(flags: Flags(names::EPOLL_FLAGS)) = Pass;
     epoll_ctl(epoll: Fd, operation: Enum(names::EPOLL_OP), fd: Fd, event: Address) = Do(epoll_ctl);
@@ -36,13 +36,6 @@ fn poll(call: &mut Call<'_>) -> Result<u64, Errno> {
     call.host_block("ppoll", [fds, count, time, 0, 0, 0], INTR)
 }
 
-fn ppoll(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [fds, count, timeout, mask, size, _] = call.args;
-    with_mask(call, mask, size, |call| {
-        call.host_block("ppoll", [fds, count, timeout, 0, 0, 0], INTR)
-    })
-}
-
 fn select(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [count, read, write, except, timeout, _] = call.args;
     if timeout == 0 {
@@ -60,21 +53,6 @@ fn select(call: &mut Call<'_>) -> Result<u64, Errno> {
     let _ = space.store(timeout, time[0] as u64);
     let _ = space.store(timeout.wrapping_add(8), time[1] as u64 / 1000);
     result
-}
-
-fn pselect6(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let [count, read, write, except, timeout, mask] = call.args;
-    // The last argument points at a mask's address and size.
-    let (mask, size) = match mask {
-        0 => (0, 0),
-        pair => {
-            let space = &call.process().space;
-            (space.load(pair)?, space.load(pair.wrapping_add(8))?)
-        }
-    };
-    with_mask(call, mask, size, |call| {
-        call.host_block("pselect6", [count, read, write, except, timeout, 0], INTR)
-    })
 }
 
 fn epoll_create(call: &mut Call<'_>) -> Result<u64, Errno> {
@@ -98,13 +76,13 @@ fn epoll_ctl(call: &mut Call<'_>) -> Result<u64, Errno> {
 
 fn epoll_wait(call: &mut Call<'_>) -> Result<u64, Errno> {
     let timeout = call.args[3];
-    events(call, "epoll_pwait", timeout)
+    events(call, "epoll_pwait", timeout, [0, 8])
 }
 
 fn epoll_pwait(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [.., timeout, mask, size] = call.args;
     let name = call.row.name;
-    with_mask(call, mask, size, |call| events(call, name, timeout))
+    events(call, name, timeout, [mask, size])
 }
 
 /// Where `struct epoll_event` has its `data`.
@@ -112,8 +90,13 @@ fn data_offset(packed: bool) -> u64 {
     if packed { 4 } else { 8 }
 }
 
-/// Waits by host call `name` and hands the events over as the guest lays them out.
-fn events(call: &mut Call<'_>, name: &str, timeout: u64) -> Result<u64, Errno> {
+/// Waits by host call `name`, under the signal mask at an address and of a size, and hands the events over as the guest lays them out.
+fn events(
+    call: &mut Call<'_>,
+    name: &str,
+    timeout: u64,
+    [mask, size]: [u64; 2],
+) -> Result<u64, Errno> {
     let [epoll, buffer, most, ..] = call.args;
     let packed = call.process().abi.epoll_packed;
     let bytes = data_offset(packed) + 8;
@@ -123,12 +106,16 @@ fn events(call: &mut Call<'_>, name: &str, timeout: u64) -> Result<u64, Errno> {
     }
     if packed == HOST_PACKED {
         call.process().space.prepare(buffer, most as u64 * bytes);
-        return call.host_block(name, [epoll, buffer, most as u64, timeout, 0, 8], Errno::EINTR);
+        return call.host_block(
+            name,
+            [epoll, buffer, most as u64, timeout, mask, size],
+            Errno::EINTR,
+        );
     }
     // Fewer than asked for are no error: the rest is told next time.
     let most = most.min(1024) as usize;
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; most];
-    let args = [epoll, events.as_mut_ptr() as u64, most as u64, timeout, 0, 8];
+    let args = [epoll, events.as_mut_ptr() as u64, most as u64, timeout, mask, size];
     let count = call.host_block(name, args, Errno::EINTR)?;
     let space = &call.process().space;
     for (index, event) in events.iter().take(count as usize).enumerate() {

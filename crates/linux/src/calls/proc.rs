@@ -29,9 +29,9 @@ pub(super) fn open(process: &Process, path: &CStr, flags: u64) -> Option<Result<
 
 fn content(process: &Process, name: &[u8]) -> Option<Vec<u8>> {
     match name {
-        b"auxv" => Some(process.auxv.clone()),
+        b"auxv" => Some(process.image.auxv.clone()),
         b"cmdline" => {
-            let (start, end) = process.args;
+            let (start, end) = process.image.args;
             let mut text = vec![0; end.saturating_sub(start).min(1 << 22) as usize];
             process.space.read(start, &mut text).ok()?;
             Some(text)
