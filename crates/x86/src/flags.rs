@@ -585,6 +585,13 @@ impl State {
         self.cc_a = flags & ARITHMETIC;
     }
 
+    /// Sets the flags of a − b of type `ty`.
+    pub(crate) fn compare(&mut self, ty: Ty, a: u64, b: u64) {
+        self.cc_op = DIFFERENCE | u64::from(ty.bytes().ilog2()) << WIDTH_SHIFT;
+        self.cc_a = a;
+        self.cc_b = b;
+    }
+
     /// RFLAGS as PUSHF stores it.
     pub fn rflags(&self) -> u64 {
         self.arithmetic_flags() | self.df << 10 | self.rflags & SYSTEM | IF | 2

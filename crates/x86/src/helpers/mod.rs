@@ -85,10 +85,17 @@ helpers! {
     RclCarry "rcl_carry" = integer::rcl_carry, reads NONE, writes NONE, Pure;
     /// `a` rotated left by `b` through a carry: `c` is the width in bits, the carry in bit 8.
     Rcl "rcl" = integer::rcl, reads NONE, writes NONE, Pure;
-    /// REP MOVS: moves some of RCX elements of `a` bytes from `b` + RSI to RDI, one at least.
+    /// REP MOVS: some of RCX elements of `a` & 15 bytes from `b` + RSI to RDI, one at least; whether
+    /// there are more.
     RepMovs "rep_movs" = string::rep_movs, reads STRING, writes STRING, Faults;
-    /// REP STOS: fills some of RCX elements of `a` bytes at RDI, one at least.
+    /// REP STOS: some of RCX elements of `a` & 15 bytes at RDI, one at least; whether there are
+    /// more.
     RepStos "rep_stos" = string::rep_stos, reads STRING, writes STRING, Faults;
+    /// REPE or (`a` bit 8) REPNE CMPS: some of RCX elements of `a` & 15 bytes at `b` + RSI and RDI,
+    /// one at least; whether there are more to compare. Sets flags when there are not.
+    RepCmps "rep_cmps" = string::rep_cmps, reads STRING, writes STRING.union(FLAGS), Faults;
+    /// REPE or (`a` bit 8) REPNE SCAS, in the same way.
+    RepScas "rep_scas" = string::rep_scas, reads STRING, writes STRING.union(FLAGS), Faults;
     /// CPUID.
     Cpuid "cpuid" = system::cpuid, reads SlotSet::of(&[RAX, RCX]),
         writes SlotSet::of(&[RAX, RBX, RCX, RDX]), Changes;

@@ -118,7 +118,7 @@ fn rotate_through_carry(l: &mut Lift<'_>, way: Way) {
     // Right by n is left by the rest of the ring, which has the carry in it.
     let left = match way {
         Way::Left => by,
-        Way::Right => l.iconst(Ty::I64, 2 * (bits + 1)) - by,
+        Way::Right => l.iconst(Ty::I64, 4 * (bits + 1)) - by,
     };
     let shape = carry.zext(Ty::I64).shl(8) | bits;
     let (a, result) = l.update(DEST, |a| l.call(Id::Rcl, &[a, left, shape]).trunc(ty));
