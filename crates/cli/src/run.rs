@@ -2,7 +2,8 @@
 
 use clap::ValueEnum;
 use mynah_engine::{Config, Tier};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     /// What the program is told as its name
     #[arg(long, value_name = "NAME")]
     argv0: Option<OsString>,
+    /// A variable of the program's environment, besides those that Mynah has
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    env: Vec<OsString>,
     /// The program, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
@@ -94,7 +98,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         program,
         argv0: Some(options.argv0.unwrap_or(name)),
         args: words.collect(),
-        env: std::env::vars_os().collect(),
+        env: std::env::vars_os().chain(options.env.iter().filter_map(|v| variable(v))).collect(),
         sysroot: options.sysroot,
         config: Config {
             tier: options.tier.into(),
@@ -105,12 +109,20 @@ pub(crate) fn run(options: Options) -> ExitCode {
         stats: options.stats,
     });
     match result {
-        Ok(status) => status,
+        Ok(never) => match never {},
         Err(error) => {
             crate::complain(&error.to_string());
-            ExitCode::from(126)
+            ExitCode::from(if error.errno == mynah_linux::Errno::ENOENT { 127 } else { 126 })
         }
     }
+}
+
+/// The name and the value of an environment variable.
+fn variable(text: &OsStr) -> Option<(OsString, OsString)> {
+    let bytes = text.as_bytes();
+    let at = bytes.iter().position(|&byte| byte == b'=')?;
+    let part = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    Some((part(&bytes[..at]), part(&bytes[at + 1..])))
 }
 
 /// The program's file, as a shell would find it, but that the current folder counts.

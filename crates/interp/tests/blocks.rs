@@ -177,10 +177,10 @@ fn links_fuel_and_attention() {
     assert_eq!(cpu.core.pc, cpu.state.r[1]);
     cpu.state.r[1] = 0x1004;
     cache.insert(last);
-    cpu.core.attention.store(0, Ordering::SeqCst);
+    cpu.core.attention.store(0, std::sync::atomic::Ordering::SeqCst);
     last.set_fuel(5);
     assert!(matches!(run(last, &mut cpu, &cache), Leave::Stop { .. }));
-    cpu.core.attention.store(1, Ordering::SeqCst);
+    cpu.core.attention.store(1, std::sync::atomic::Ordering::SeqCst);
     assert!(matches!(run(last, &mut cpu, &cache), Leave::Attention));
 }
 

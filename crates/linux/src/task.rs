@@ -12,7 +12,7 @@ use mynah_engine::{Engine, Env, Event, Fault, Flow, Vcpu};
 use mynah_guest::{Access, Cause, Cpu, MemFault};
 use mynah_mem::Memory;
 use std::ffi::{CString, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};

@@ -13,14 +13,14 @@ rows! {
     rt_sigsuspend(mask: SigSet, size: Size) = Block(Errno::ERESTARTNOHAND);
     rt_sigtimedwait(set: SigSet, info: OutFixed(128), timeout: Timespec(1), size: Size)
         = Block(Errno::EINTR);
-    rt_sigqueueinfo(pid: Int, sig: Signal, info: InFixed(128)) = Pass;
-    rt_tgsigqueueinfo(tgid: Int, tid: Int, sig: Signal, info: InFixed(128)) = Pass;
     rt_sigreturn() = Task;
     sigaltstack(ss: Address, old_ss: Address) = Task;
+    kill(pid: Int, signal: Signal) = Pass;
+    tkill(tid: Int, signal: Signal) = Pass;
+    tgkill(pid: Int, tid: Int, signal: Signal) = Pass;
+    rt_sigqueueinfo(pid: Int, signal: Signal, info: InFixed(128)) = Pass;
+    rt_tgsigqueueinfo(pid: Int, tid: Int, signal: Signal, info: InFixed(128)) = Pass;
     pause() = Block(Errno::ERESTARTNOHAND);
-    kill(pid: Int, sig: Signal) = Pass;
-    tkill(tid: Int, sig: Signal) = Pass;
-    tgkill(tgid: Int, tid: Int, sig: Signal) = Pass;
 }
 
 fn check_size(size: u64) -> Result<(), Errno> {
