@@ -169,9 +169,7 @@ impl Fpu {
 
     /// FLD ST(i).
     pub(crate) fn push_register(&mut self, i: usize) {
-        if !self.is_empty(7) {
-            self.push(0);
-        } else if !self.is_empty(i) {
+        if !self.is_empty(i) {
             self.push(self.bits(i));
         } else if self.underflow() {
             self.turn(7);
@@ -227,6 +225,16 @@ impl Fpu {
         self.assign(i, self.is_empty(0), self.bits(0));
         if pops && self.unmasked(self.status) & BEFORE == 0 {
             self.pop();
+        }
+    }
+
+    /// FSTPNCE ST(i): as FSTP, but an empty ST0 is just popped.
+    pub(crate) fn copy_unchecked(&mut self, i: usize) {
+        if self.is_empty(0) {
+            self.status &= !C1;
+            self.pop();
+        } else {
+            self.copy(i, true);
         }
     }
 

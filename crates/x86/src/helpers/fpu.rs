@@ -66,6 +66,8 @@ choices! {
         Copy,
         /// FSTP ST(i).
         CopyPop,
+        /// FSTPNCE ST(i).
+        CopyPopUnchecked,
         /// FXCH.
         Exchange,
         /// FCMOVcc whose condition holds.
@@ -291,6 +293,7 @@ pub(super) extern "C" fn transfer(cpu: &mut Cpu<X86>, which: u64, a: u64, _: u64
             }
             Move::Copy => cpu.state.fpu.copy(register, false),
             Move::CopyPop => cpu.state.fpu.copy(register, true),
+            Move::CopyPopUnchecked => cpu.state.fpu.copy_unchecked(register),
             Move::Exchange => cpu.state.fpu.exchange(register),
             Move::Conditional => cpu.state.fpu.conditional_move(register, true),
             Move::Nothing => cpu.state.fpu.conditional_move(register, false),

@@ -83,7 +83,8 @@ fn data(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         Fldz => push(l, Op::Zero),
 
         Fst if !l.is_memory(DEST) => transfer(l, Move::Copy, index(l, DEST)),
-        Fstp | Fstpnce if !l.is_memory(DEST) => transfer(l, Move::CopyPop, index(l, DEST)),
+        Fstp if !l.is_memory(DEST) => transfer(l, Move::CopyPop, index(l, DEST)),
+        Fstpnce => transfer(l, Move::CopyPopUnchecked, index(l, DEST)),
         Fstp if l.insn.memory_size() == MemorySize::Float80 => {
             transfer_at(l, Move::Store);
         }
