@@ -5,7 +5,6 @@ use crate::runner::{Runner, lift};
 use crate::subject::{State, Stop, Subject};
 use mynah_guest::{Cpu, Fault, GuestNames};
 use mynah_interp::{Code, Outcome};
-use mynah_ir::{BlockKey, fp};
 use mynah_mem::Memory;
 use std::fmt::Write as _;
 
@@ -26,7 +25,7 @@ pub struct Interpreter<S: Subject> {
     ir: Ir,
     cpu: Box<Cpu<S>>,
     code: Vec<u8>,
-    blocks: Vec<(BlockKey, Result<Code<S>, Stop>)>,
+    blocks: Vec<(u64, Result<Code<S>, Stop>)>,
 }
 
 impl<S: Subject> Interpreter<S> {
@@ -35,21 +34,18 @@ impl<S: Subject> Interpreter<S> {
         Interpreter { ir, cpu: Cpu::new(Memory::FLAT), code: Vec::new(), blocks: Vec::new() }
     }
 
-    /// Index of the block at `pc` in the present mode, made if it is not there.
+    /// Index of the block at `pc`, made if it is not there.
     fn block(&mut self, pc: u64) -> usize {
-        let mode = S::mode(&self.cpu.state);
-        let key = BlockKey { pc, mode };
-        let found = self.blocks.iter().position(|(at, _)| *at == key);
+        let found = self.blocks.iter().position(|(at, _)| *at == pc);
         found.unwrap_or_else(|| {
+            let mode = S::mode(&self.cpu.state);
             let code = &self.code[(pc - ENTRY) as usize..];
             let made = prepare::<S>(self.ir, code, pc, mode);
-            self.blocks.push((key, made));
+            self.blocks.push((pc, made));
             self.blocks.len() - 1
         })
     }
 }
-
-fn optimise<S: Subject>(_block: &mut mynah_ir::Block) {}
 
 fn prepare<S: Subject>(ir: Ir, code: &[u8], pc: u64, mode: u32) -> Result<Code<S>, Stop> {
     let mut block = lift::<S>(code, pc, mode)?;
@@ -58,7 +54,7 @@ fn prepare<S: Subject>(ir: Ir, code: &[u8], pc: u64, mode: u32) -> Result<Code<S
         panic!("{error} in\n{}\n{text}", crate::check::listing::<S>(code));
     }
     if ir == Ir::Optimised {
-        optimise::<S>(&mut block);
+        mynah_opt::optimise::<S>(&mut block);
         if let Err(error) = mynah_ir::verify(&block, S::SLOTS) {
             let text = mynah_ir::print(&block, &GuestNames::<S>::new());
             panic!("{error} in optimised\n{}\n{text}", crate::check::listing::<S>(code));
@@ -93,11 +89,11 @@ impl<S: Subject> Runner<S> for Interpreter<S> {
         let mut out = String::new();
         let mut block = match lift::<S>(code, pc, mode) {
             Ok(block) => block,
-            Err(stop) => return format!("not lifted: {stop:?}\n"),
+            Err(stop) => return format!("not lifted: {stop}\n"),
         };
         let _ = write!(out, "as lifted: {}", mynah_ir::print(&block, &names));
         if self.ir == Ir::Optimised {
-            optimise::<S>(&mut block);
+            mynah_opt::optimise::<S>(&mut block);
             let _ = write!(out, "optimised: {}", mynah_ir::print(&block, &names));
         }
         if let Ok(code) = mynah_interp::flatten::<S>(&block) {
@@ -120,9 +116,9 @@ impl<S: Subject> Interpreter<S> {
                 Ok(code) => code,
                 Err(stop) => return *stop,
             };
-            fp::enter(self.cpu.core.fp_env);
+            self.cpu.core.enter_fp();
             let outcome = mynah_interp::once(code, &mut self.cpu);
-            self.cpu.core.fp_env = fp::leave();
+            self.cpu.core.leave_fp();
             match outcome {
                 Outcome::Pc => {}
                 Outcome::Trap(trap) => return S::stop(Fault::Trap(trap)),
