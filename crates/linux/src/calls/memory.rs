@@ -24,7 +24,6 @@ rows! {
     shmctl(id: Int, command: Hex, buf: OutFixed(112)) = Pass;
     shmat(id: Int, addr: Address, flags: Flags(names::SHM)) = Do(shmat);
     shmdt(addr: Address) = Do(shmdt);
-    riscv_flush_icache(start: Address, end: Address, flags: Hex) = Do(flush);
     pkey_alloc(flags: Hex, rights: Hex) = Refuse(Errno::ENOSPC);
     pkey_free(key: Int) = Refuse(Errno::EINVAL);
     pkey_mprotect(addr: Address, length: Size, prot: Flags(names::PROT), key: Int) = Do(pkey_mprotect);
@@ -125,10 +124,5 @@ fn shmdt(call: &mut Call<'_>) -> Result<u64, Errno> {
         .map_or(addr + crate::space::PAGE, |area| area.range.end);
     call.pass()?;
     call.process().space.disown(&(addr..end));
-    Ok(0)
-}
-
-fn flush(_: &mut Call<'_>) -> Result<u64, Errno> {
-    // Writes to code are noticed as they happen.
     Ok(0)
 }
