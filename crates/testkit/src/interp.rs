@@ -49,8 +49,6 @@ impl<S: Subject> Interpreter<S> {
     }
 }
 
-fn optimise<S: Subject>(_block: &mut mynah_ir::Block) {}
-
 fn prepare<S: Subject>(ir: Ir, code: &[u8], pc: u64, mode: u32) -> Result<Code<S>, Stop> {
     let mut block = lift::<S>(code, pc, mode)?;
     if let Err(error) = mynah_ir::verify(&block, S::SLOTS) {
@@ -58,7 +56,7 @@ fn prepare<S: Subject>(ir: Ir, code: &[u8], pc: u64, mode: u32) -> Result<Code<S
         panic!("{error} in\n{}\n{text}", crate::check::listing::<S>(code));
     }
     if ir == Ir::Optimised {
-        optimise::<S>(&mut block);
+        mynah_opt::optimise::<S>(&mut block);
         if let Err(error) = mynah_ir::verify(&block, S::SLOTS) {
             let text = mynah_ir::print(&block, &GuestNames::<S>::new());
             panic!("{error} in optimised\n{}\n{text}", crate::check::listing::<S>(code));
@@ -93,11 +91,11 @@ impl<S: Subject> Runner<S> for Interpreter<S> {
         let mut out = String::new();
         let mut block = match lift::<S>(code, pc, mode) {
             Ok(block) => block,
-            Err(stop) => return format!("not lifted: {stop:?}\n"),
+            Err(stop) => return format!("not lifted: {stop}\n"),
         };
         let _ = write!(out, "as lifted: {}", mynah_ir::print(&block, &names));
         if self.ir == Ir::Optimised {
-            optimise::<S>(&mut block);
+            mynah_opt::optimise::<S>(&mut block);
             let _ = write!(out, "optimised: {}", mynah_ir::print(&block, &names));
         }
         if let Ok(code) = mynah_interp::flatten::<S>(&block) {
@@ -120,9 +118,9 @@ impl<S: Subject> Interpreter<S> {
                 Ok(code) => code,
                 Err(stop) => return *stop,
             };
-            fp::enter(self.cpu.core.fp_env);
+            self.cpu.core.enter_fp();
             let outcome = mynah_interp::once(code, &mut self.cpu);
-            self.cpu.core.fp_env = fp::leave();
+            self.cpu.core.leave_fp();
             match outcome {
                 Outcome::Pc => {}
                 Outcome::Trap(trap) => return S::stop(Fault::Trap(trap)),

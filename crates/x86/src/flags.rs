@@ -196,9 +196,9 @@ impl Cond {
     pub(crate) const O: Cond = Cond(0);
     pub(crate) const B: Cond = Cond(2);
     pub(crate) const E: Cond = Cond(4);
-    const BE: Cond = Cond(6);
+    pub(crate) const BE: Cond = Cond(6);
     const S: Cond = Cond(8);
-    const P: Cond = Cond(10);
+    pub(crate) const P: Cond = Cond(10);
     const L: Cond = Cond(12);
     const LE: Cond = Cond(14);
 
