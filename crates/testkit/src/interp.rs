@@ -5,7 +5,7 @@ use crate::runner::{Runner, lift};
 use crate::subject::{State, Stop, Subject};
 use mynah_guest::{Cpu, Fault, GuestNames};
 use mynah_interp::{Code, Outcome};
-use mynah_ir::{BlockKey, fp};
+use mynah_ir::BlockKey;
 use mynah_mem::Memory;
 use std::fmt::Write as _;
 
