@@ -4,7 +4,6 @@
 pub mod check;
 pub mod fuzz;
 pub mod generate;
-pub mod interp;
 pub mod native;
 pub mod pages;
 pub mod random;
@@ -12,4 +11,5 @@ pub mod riscv;
 pub mod rows;
 pub mod runner;
 pub mod subject;
+pub mod tier;
 pub mod x86;

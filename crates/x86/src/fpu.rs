@@ -303,7 +303,8 @@ impl Fpu {
         if self.take(done.status, BEFORE) {
             self.set(0, done.st0);
             match op {
-                Op::Prem | Op::Prem1 if done.status & status::INVALID != 0 => self.status &= !C2,
+                // Without a quotient its bits stay as they are.
+                Op::Prem | Op::Prem1 if is_nan(done.st0) => self.status &= !C2,
                 Op::Prem | Op::Prem1 => self.set_codes(done.status & C023),
                 Op::Sin | Op::Cos => self.set_codes(self.status & (C0 | C3) | done.status & C2),
                 _ => {}
@@ -540,6 +541,7 @@ impl Fpu {
 
     /// EMMS.
     pub(crate) fn leave_mmx(&mut self) {
+        self.enter_mmx();
         self.tags = 0;
     }
 }
@@ -548,6 +550,10 @@ impl Default for Fpu {
     fn default() -> Fpu {
         Fpu::new()
     }
+}
+
+fn is_nan(bits: u128) -> bool {
+    (bits >> 64) as u16 & 0x7fff == 0x7fff && bits as u64 != 1 << 63
 }
 
 /// Exceptions that keep an instruction from having a result.

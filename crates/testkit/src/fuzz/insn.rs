@@ -3,7 +3,7 @@
 use super::{Target, Verdict};
 use crate::check::listing;
 use crate::generate::{self, Generator, Insn};
-use crate::interp::{Interpreter, Ir};
+use crate::tier::{Tier, TierRunner};
 use crate::native::Native;
 use crate::pages::{DATA, DATA_BYTES, Pages};
 use crate::random::Rng;
@@ -22,7 +22,7 @@ const STATES: u64 = 8;
 pub struct InsnTarget {
     generator: Generator,
     native: Native,
-    tier0: Interpreter<X86>,
+    tier0: TierRunner<X86>,
     pages: Pages,
     data: Rc<[u8; DATA_BYTES]>,
     /// Kinds of failures that have been reported.
@@ -56,7 +56,7 @@ impl InsnTarget {
         Ok(InsnTarget {
             generator,
             native: Native::new().ok_or("this host's CPU is no oracle")?,
-            tier0: Interpreter::new(Ir::Optimised),
+            tier0: TierRunner::new(Tier::Interpreter),
             pages: Pages::lock(),
             data: Rc::from(generate::data(&mut Rng::new(0))),
             reported: HashSet::new(),

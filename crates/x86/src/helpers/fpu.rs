@@ -131,7 +131,8 @@ choices! {
 pub(super) fn write_whole(memory: &Memory, address: u64, bytes: &[u8]) -> Result<(), MemFault> {
     let last = address.wrapping_add(bytes.len() as u64 - 1);
     if last >> 12 != address >> 12 {
-        // Faults as a write does, and changes nothing.
+        // These fault as a write does, and change nothing.
+        memory.compare_exchange(address, 1, 0, 0)?;
         memory.compare_exchange(last & !0xfff, 1, 0, 0)?;
     }
     memory.write(address, bytes)
@@ -251,7 +252,11 @@ fn finish(
         (Some(value), 2) => cpu.memory.store(address, value as u16)?,
         (Some(value), 4) => cpu.memory.store(address, value as u32)?,
         (Some(value), 8) => cpu.memory.store(address, value as u64)?,
-        (Some(value), _) => write_whole(&cpu.memory, address, &value.to_le_bytes()[..bytes])?,
+        (Some(value), _) => {
+            // In two parts, as the host CPU does it: a fault in the second leaves the first.
+            cpu.memory.store(address, value as u64)?;
+            cpu.memory.store(address.wrapping_add(8), (value >> 64) as u16)?;
+        }
     }
     cpu.state.fpu.finish(stored, pops);
     Ok(0)

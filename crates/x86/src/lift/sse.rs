@@ -94,6 +94,11 @@ impl<'b> Lift<'b> {
         self.b.vpair(value.zext(Ty::I64), self.iconst(Ty::I64, 0))
     }
 
+    /// A vector with this value in lane 0, zeros above.
+    fn alone(&self, lane: Lane, value: V<'b>) -> V<'b> {
+        self.zero().vinsert(lane, 0, value)
+    }
+
     /// The vector 0.
     pub(super) fn zero(&self) -> V<'b> {
         self.b.vconst(0)
