@@ -398,6 +398,16 @@ pub fn state(rng: &mut Rng, insn: &Insn, data: &mut Rc<[u8; DATA_BYTES]>) -> Sta
     state
 }
 
+/// A random state for code that begins with `insns`: as [`state`] makes it for the first, with the
+/// addresses that the others use steered as well.
+pub fn block_state(rng: &mut Rng, insns: &[Insn], data: &mut Rc<[u8; DATA_BYTES]>) -> State {
+    let mut state = state(rng, &insns[0], data);
+    for used in insns.iter().rev().flat_map(|insn| &insn.memory) {
+        steer(rng, used, &mut state);
+    }
+    state
+}
+
 fn x87(rng: &mut Rng, state: &mut State) {
     let words = &mut state.words;
     words[FCW] = 0x37f;
