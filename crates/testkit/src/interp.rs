@@ -5,7 +5,6 @@ use crate::runner::{Runner, lift};
 use crate::subject::{State, Stop, Subject};
 use mynah_guest::{Cpu, Fault, GuestNames};
 use mynah_interp::{Code, Outcome};
-use mynah_ir::fp;
 use mynah_mem::Memory;
 use std::fmt::Write as _;
 
@@ -119,9 +118,9 @@ impl<S: Subject> Interpreter<S> {
                 Ok(code) => code,
                 Err(stop) => return *stop,
             };
-            fp::enter(self.cpu.core.fp_env);
+            self.cpu.core.enter_fp();
             let outcome = mynah_interp::once(code, &mut self.cpu);
-            self.cpu.core.fp_env = fp::leave();
+            self.cpu.core.leave_fp();
             match outcome {
                 Outcome::Pc => {}
                 Outcome::Trap(trap) => return S::stop(Fault::Trap(trap)),
