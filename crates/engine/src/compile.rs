@@ -2,11 +2,11 @@
 
 use crate::Engine;
 use crate::stats::add;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::table::Translation;
 use mynah_guest::Guest;
 use mynah_ir::{Block, BlockKey, End};
 use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Site, Unit};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -214,7 +214,7 @@ fn run<G: Guest>(queue: &Queue<G>, engine: &Weak<Engine<G>>) {
                 }
                 match waiting.blocks.pop_front() {
                     Some(head) => break head,
-                    None => queue.filled.wait(&mut waiting),
+                    None => waiting = queue.filled.wait(waiting),
                 }
             }
         };

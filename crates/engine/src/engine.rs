@@ -2,13 +2,13 @@
 
 use crate::compile::Compile;
 use crate::stats::{Counters, Stats, add};
+use crate::sync::{Mutex, RwLock};
 use crate::table::{Table, Translation};
 use crate::vcpu::Shared;
 use crate::{CodeSource, translate};
 use mynah_guest::{Fault, Guest};
 use mynah_ir::BlockKey;
 use mynah_jit::HelperAddress;
-use parking_lot::{Mutex, RwLock};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Instant;

@@ -14,6 +14,7 @@ mod compile;
 mod engine;
 mod env;
 mod stats;
+mod sync;
 mod table;
 mod translate;
 mod vcpu;

@@ -1,11 +1,11 @@
 //! Translations, and where they are found.
 
+use crate::sync::Mutex;
 use hashbrown::HashMap;
 use mynah_guest::Guest;
 use mynah_interp::Code;
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{LinkSlot, Unit};
-use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

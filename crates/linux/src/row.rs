@@ -74,7 +74,8 @@ pub(crate) enum Kind {
 /// One argument of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arg {
-    /// Its name in the manual page.
+    /// Its name.
+    #[expect(dead_code, reason = "for the reader of the table")]
     pub name: &'static str,
     /// What it is.
     pub kind: Kind,

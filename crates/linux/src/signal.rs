@@ -82,6 +82,11 @@ impl SigInfo {
         i32::from_ne_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
     }
 
+    /// `si_addr`.
+    pub(crate) fn address(&self) -> u64 {
+        u64::from_ne_bytes(self.0[16..24].try_into().expect("8 bytes"))
+    }
+
     /// `si_code`.
     pub(crate) fn code(&self) -> i32 {
         i32::from_ne_bytes([self.0[8], self.0[9], self.0[10], self.0[11]])

@@ -102,6 +102,9 @@ impl Writer<'_> {
             },
             Kind::OutFixed(4) => self.words::<u32>(text, value, 1),
             Kind::OutFixed(8) => self.words::<u32>(text, value, 2),
+            Kind::InFixed(bytes) if bytes <= SHOWN => {
+                self.words::<u64>(text, value, bytes as u64 / 8)
+            }
             Kind::Address
             | Kind::InFixed(_)
             | Kind::OutFixed(_)

@@ -32,7 +32,13 @@ pub(crate) fn unknown(process: &Process, number: u64, args: &[u64; 6]) {
 pub(crate) fn signal(process: &Process, info: &SigInfo) {
     if process.options.strace {
         let (name, code) = (strace::signal(info.signal()), info.code());
-        print(process, &format!("--- {name} {{si_code={code}}} ---"));
+        let detail = match info.signal() {
+            libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP => {
+                format!(", si_addr={:#x}", info.address())
+            }
+            _ => String::new(),
+        };
+        print(process, &format!("--- {name} {{si_code={code}{detail}}} ---"));
     }
 }
 

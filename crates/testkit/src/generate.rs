@@ -15,6 +15,7 @@ use iced_x86::{
     RflagsBits, UsedMemory,
 };
 use mynah_x86::X86;
+use std::rc::Rc;
 
 /// An instruction to try.
 #[derive(Clone, Debug)]
@@ -33,6 +34,27 @@ impl Insn {
         let bytes = bytes[..decoded.len()].to_vec();
         let memory = InstructionInfoFactory::new().info(&decoded).used_memory().to_vec();
         Some(Insn { bytes, decoded, memory })
+    }
+
+    /// Whether it is a string instruction that repeats.
+    pub fn repeats(&self) -> bool {
+        self.decoded.is_string_instruction()
+            && (self.decoded.has_rep_prefix() || self.decoded.has_repne_prefix())
+    }
+
+    /// Whether its addresses have 32 bits.
+    pub fn has_address_prefix(&self) -> bool {
+        // What repeats has an opcode of one byte at its end.
+        self.bytes[..self.bytes.len() - 1].contains(&0x67)
+    }
+
+    /// Whether it is a string instruction that compares.
+    pub fn compares(&self) -> bool {
+        use Mnemonic as M;
+        matches!(
+            self.decoded.mnemonic(),
+            M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq | M::Scasb | M::Scasw | M::Scasd | M::Scasq
+        )
     }
 }
 
@@ -273,19 +295,23 @@ fn tail(rng: &mut Rng, group: i32, rm_group: i32) -> impl Iterator<Item = u8> {
 }
 
 /// An address that an access of `size` bytes may be tried at: mostly within the data, sometimes
-/// across an edge of it.
-fn target(rng: &mut Rng, size: usize) -> u64 {
+/// across an edge of it. Only what is read may reach from the read-only page to nothing: for what
+/// is written as well, processors differ in which of the two faults comes first.
+fn target(rng: &mut Rng, size: usize, access: OpAccess) -> u64 {
     let within = |rng: &mut Rng, from: u64, bytes: usize| from + rng.below(bytes) as u64;
     let back = rng.below(size.max(1) + 1) as u64;
     match rng.below(64) {
-        0..40 => within(rng, DATA + 64, 2 * 4096 - 128 - size) & !15,
-        40..52 => within(rng, DATA + 64, 2 * 4096 - 128 - size),
+        0..40 => within(rng, DATA + 64, 2 * 4096 - 128 - size.min(4096)) & !15,
+        40..52 => within(rng, DATA + 64, 2 * 4096 - 128 - size.min(4096)),
         52..54 => DATA + 4096 - back,
         54 => READ_ONLY - back,
-        55..57 => within(rng, READ_ONLY, 4096 - size),
-        57 => DATA + DATA_BYTES as u64 - back,
+        55..57 => within(rng, READ_ONLY, 4096 - size.min(4096)),
+        57 if matches!(access, OpAccess::Read | OpAccess::CondRead) => {
+            DATA + DATA_BYTES as u64 - back
+        }
+        57 => DATA + DATA_BYTES as u64 + back,
         58 => DATA - back,
-        59 => CODE + 4096 - 64 + rng.below(96) as u64,
+        59 => CODE + 4096 - size.min(4096) as u64 - rng.below(64) as u64,
         60 => rng.edge() & 0xffff,
         61 => rng.edge() | 1 << 63,
         _ => within(rng, DATA + 64, 256),
@@ -295,9 +321,9 @@ fn target(rng: &mut Rng, size: usize) -> u64 {
 /// Rewrites the displacement of an operand without registers, or relative to RIP, so that it lies
 /// in the data.
 fn aim_displacement(rng: &mut Rng, insn: &mut Insn) {
-    let decoder = Decoder::with_ip(64, &insn.bytes, ENTRY, DecoderOptions::NONE);
-    let offsets = decoder.get_constant_offsets(&insn.decoded);
-    let decoded = &insn.decoded;
+    let mut decoder = Decoder::with_ip(64, &insn.bytes, ENTRY, DecoderOptions::NONE);
+    let decoded = decoder.decode();
+    let offsets = decoder.get_constant_offsets(&decoded);
     let relative = decoded.is_ip_rel_memory_operand();
     let absolute = decoded.memory_base() == Register::None
         && decoded.memory_index() == Register::None
@@ -305,7 +331,7 @@ fn aim_displacement(rng: &mut Rng, insn: &mut Insn) {
     if !offsets.has_displacement() || !relative && !absolute {
         return;
     }
-    let mut to = target(rng, 16) & 0x7fff_ffff;
+    let mut to = target(rng, 16, OpAccess::Write) & 0x7fff_ffff;
     if relative {
         to = to.wrapping_sub(decoded.next_ip());
     }
@@ -327,8 +353,8 @@ pub fn data(rng: &mut Rng) -> Box<[u8; DATA_BYTES]> {
     image
 }
 
-/// A random state for `insn`. May change the data that it will find, to no purpose of the code's.
-pub fn state(rng: &mut Rng, insn: &Insn, data: &mut [u8; DATA_BYTES]) -> State {
+/// A random state for `insn`. May have to change the data that it will find.
+pub fn state(rng: &mut Rng, insn: &Insn, data: &mut Rc<[u8; DATA_BYTES]>) -> State {
     let mut state = State::reset::<X86>(ENTRY);
     for word in &mut state.words[..16] {
         *word = rng.edge().into();
@@ -366,8 +392,18 @@ pub fn state(rng: &mut Rng, insn: &Insn, data: &mut [u8; DATA_BYTES]) -> State {
     if matches!(insn.decoded.mnemonic(), Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq) {
         // The trap flag would stop the host CPU in the wrong place.
         if let Some(range) = data_range(state.words[4] as u64, 8) {
-            data[range.start + 1] &= !1;
+            Rc::make_mut(data)[range.start + 1] &= !1;
         }
+    }
+    state
+}
+
+/// A random state for code that begins with `insns`: as [`state`] makes it for the first, with the
+/// addresses that the others use steered as well.
+pub fn block_state(rng: &mut Rng, insns: &[Insn], data: &mut Rc<[u8; DATA_BYTES]>) -> State {
+    let mut state = state(rng, &insns[0], data);
+    for used in insns.iter().rev().flat_map(|insn| &insn.memory) {
+        steer(rng, used, &mut state);
     }
     state
 }
@@ -418,7 +454,7 @@ fn arguments(rng: &mut Rng, insn: &Insn, state: &mut State) {
 /// Changes a register that `used` takes its address from so that it is a [`target`].
 fn steer(rng: &mut Rng, used: &UsedMemory, state: &mut State) {
     let size = if used.access() == OpAccess::NoMemAccess { 1 } else { used.memory_size().size() };
-    let target = target(rng, size);
+    let target = target(rng, size, used.access());
     let base = gpr_index(used.base());
     let index = gpr_index(used.index());
     let segment = match used.segment() {
@@ -467,6 +503,20 @@ pub fn undefined(insn: &Insn, state: &State) -> Ignore {
         }
     }
     let mut ignore = Ignore::default();
+    ignore_flags(&mut ignore, flags);
+    ignore
+}
+
+/// The arithmetic flags.
+pub const ARITHMETIC: u32 = RflagsBits::CF
+    | RflagsBits::PF
+    | RflagsBits::AF
+    | RflagsBits::ZF
+    | RflagsBits::SF
+    | RflagsBits::OF;
+
+/// Ignores the flags that `flags`, a set of [`RflagsBits`], has.
+pub fn ignore_flags(ignore: &mut Ignore, flags: u32) {
     for (bit, name) in [
         (RflagsBits::CF, "cf"),
         (RflagsBits::PF, "pf"),
@@ -479,7 +529,6 @@ pub fn undefined(insn: &Insn, state: &State) -> Ignore {
             ignore.words[FLAG0 + flag(name)] = 1;
         }
     }
-    ignore
 }
 
 fn operand_bits(decoded: &Instruction) -> u32 {
@@ -504,8 +553,12 @@ fn shift_count(decoded: &Instruction, state: &State) -> Option<u32> {
     Some(raw & if operand_bits(decoded) == 64 { 63 } else { 31 })
 }
 
-/// Whether the outcome of `insn` from `state` is not defined at all.
+/// Whether the outcome of `insn` from `state` is not defined at all, or differs between processors:
+/// a repetition of 32-bit address size with a count of 0 may clear the upper halves of RSI and RDI.
 pub fn is_undefined(insn: &Insn, state: &State) -> bool {
+    if insn.repeats() && state.words[1] as u32 == 0 && insn.has_address_prefix() {
+        return true;
+    }
     let double = matches!(insn.decoded.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd);
     double && shift_count(&insn.decoded, state).is_some_and(|c| c > operand_bits(&insn.decoded))
 }

@@ -4,11 +4,12 @@
 pub mod check;
 pub mod fuzz;
 pub mod generate;
-pub mod interp;
 pub mod native;
 pub mod pages;
 pub mod random;
+pub mod riscv;
 pub mod rows;
 pub mod runner;
 pub mod subject;
+pub mod tier;
 pub mod x86;

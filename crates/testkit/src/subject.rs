@@ -82,6 +82,27 @@ pub enum Stop {
     Endless,
 }
 
+impl Stop {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stop::Left => "left",
+            Stop::Fault { name, .. } => name,
+            Stop::Endless => "endless",
+        }
+    }
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Stop::Fault { address: Some(address), .. } => write!(f, " at {address:x}"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A guest architecture under test.
 pub trait Subject: Guest + std::fmt::Debug {
     /// Folder of its rows.
@@ -141,7 +162,7 @@ impl Default for Ignore {
 pub fn difference<S: Subject>(got: &Outcome, expected: &Outcome, ignore: &Ignore) -> String {
     let mut out = String::new();
     if got.stop != expected.stop {
-        let _ = writeln!(out, "{:>8}: {:?} instead of {:?}", "end", got.stop, expected.stop);
+        let _ = writeln!(out, "{:>8}: {} instead of {}", "end", got.stop, expected.stop);
     }
     if got.state.pc != expected.state.pc {
         let (got, expected) = (got.state.pc, expected.state.pc);
@@ -182,6 +203,9 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The runs of bytes in which `after` differs from `before`, with their addresses.
 pub fn changes(base: u64, before: &[u8], after: &[u8]) -> Vec<(u64, Vec<u8>)> {
     const CHUNK: usize = 64;
+    if before == after {
+        return Vec::new();
+    }
     let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
     let chunks = before.chunks(CHUNK).zip(after.chunks(CHUNK)).enumerate();
     for (chunk, (b, a)) in chunks.filter(|(_, (b, a))| b != a) {

@@ -70,6 +70,15 @@ impl<G: Guest> Lower<'_, G> {
             Op::Fsub => self.b.ins().fsub(a, b),
             Op::Fmul => self.b.ins().fmul(a, b),
             Op::Fdiv => self.b.ins().fdiv(a, b),
+            // This form of choice is MINSS and MAXSS to Cranelift.
+            Op::Fmin if cfg!(target_arch = "x86_64") => {
+                let less = self.b.ins().fcmp(FloatCC::LessThan, a, b);
+                self.b.ins().select(less, a, b)
+            }
+            Op::Fmax if cfg!(target_arch = "x86_64") => {
+                let less = self.b.ins().fcmp(FloatCC::LessThan, b, a);
+                self.b.ins().select(less, a, b)
+            }
             Op::Fsqrt => self.b.ins().sqrt(a),
             Op::Feq => self.b.ins().fcmp(FloatCC::Equal, a, b),
             Op::Fltq => self.b.ins().fcmp(FloatCC::LessThan, a, b),

@@ -10,13 +10,10 @@ use crate::signal::{Action, AltStack, SigInfo, SigSet};
 use crate::space::Space;
 use mynah_guest::{Cpu, Guest};
 use mynah_ir::Trap;
-use mynah_loader::Machine;
 
 /// Facts about an architecture's Linux.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Info {
-    /// The machine of its programs.
-    pub elf: Machine,
     /// As uname(2) names the machine.
     pub machine: &'static str,
     /// System-call numbers.

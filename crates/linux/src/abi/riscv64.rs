@@ -6,7 +6,6 @@ use crate::space::Space;
 use crate::{Errno, numbers};
 use mynah_guest::Cpu;
 use mynah_ir::Trap;
-use mynah_loader::Machine;
 use mynah_riscv::{RiscV, State, float, trap};
 
 const RA: usize = 1;
@@ -37,7 +36,6 @@ mod frame {
 
 impl Abi for RiscV {
     const INFO: Info = Info {
-        elf: Machine::RiscV64,
         machine: "riscv64",
         numbers: numbers::RISCV64,
         stat: StatLayout::Generic,
@@ -144,16 +142,10 @@ impl Abi for RiscV {
 
     fn own_call(
         _cpu: &mut Cpu<RiscV>,
-        space: &Space,
-        name: &str,
-        [start, end, ..]: [u64; 6],
+        _space: &Space,
+        _name: &str,
+        _args: [u64; 6],
     ) -> Result<u64, Errno> {
-        match name {
-            "riscv_flush_icache" => {
-                space.changed(start, end.saturating_sub(start));
-                Ok(0)
-            }
-            _ => Err(Errno::ENOSYS),
-        }
+        Err(Errno::ENOSYS)
     }
 }

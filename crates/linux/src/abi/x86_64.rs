@@ -6,7 +6,6 @@ use crate::space::Space;
 use crate::{Errno, numbers};
 use mynah_guest::Cpu;
 use mynah_ir::{Trap, fp};
-use mynah_loader::Machine;
 use mynah_x86::{State, X86, trap};
 
 const RAX: usize = 0;
@@ -112,7 +111,6 @@ fn float_code(flags: u32) -> i32 {
 
 impl Abi for X86 {
     const INFO: Info = Info {
-        elf: Machine::X86_64,
         machine: "x86_64",
         numbers: numbers::X86_64,
         stat: StatLayout::X86_64,

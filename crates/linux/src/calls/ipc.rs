@@ -30,8 +30,6 @@ rows! {
     semop(set: Int, operations: Address, count: Size) = Do(semop);
     semtimedop(set: Int, operations: Address, count: Size, timeout: Timespec(1)) = Block(Errno::EINTR);
     semctl(set: Int, index: Int, command: Int, argument: Hex) = Do(semctl);
-    shmget(key: Int, size: Size, flags: Hex) = Pass;
-    shmctl(segment: Int, command: Int, buffer: OutFixed(112)) = Pass;
     mq_open(name: Text, flags: Mixed(3, names::OPEN_MODE, names::OPEN), mode: Mode, attributes: InFixed(64)) = Pass;
     mq_unlink(name: Text) = Pass;
     mq_timedsend(queue: Fd, message: In(2), size: Size, priority: Uint, timeout: Timespec(1)) = Block(Errno::ERESTARTSYS);

@@ -1,42 +1,35 @@
 //! Memory: mappings and the data segment.
 
-use crate::row::{Names, rows};
+use super::{names, proc};
+use crate::row::rows;
 use crate::{Call, Errno};
 
-const PROT: Names = &[(0, "PROT_NONE"), (1, "PROT_READ"), (2, "PROT_WRITE"), (4, "PROT_EXEC")];
-
-const MAP: Names = &[
-    (libc::MAP_SHARED as u64, "MAP_SHARED"),
-    (libc::MAP_PRIVATE as u64, "MAP_PRIVATE"),
-    (libc::MAP_FIXED_NOREPLACE as u64, "MAP_FIXED_NOREPLACE"),
-    (libc::MAP_FIXED as u64, "MAP_FIXED"),
-    (libc::MAP_ANONYMOUS as u64, "MAP_ANONYMOUS"),
-    (libc::MAP_NORESERVE as u64, "MAP_NORESERVE"),
-    (libc::MAP_STACK as u64, "MAP_STACK"),
-    (libc::MAP_DENYWRITE as u64, "MAP_DENYWRITE"),
-    (libc::MAP_POPULATE as u64, "MAP_POPULATE"),
-    (libc::MAP_GROWSDOWN as u64, "MAP_GROWSDOWN"),
-];
-
 rows! {
-    mmap(addr: Address, length: Size, prot: Flags(PROT), flags: Flags(MAP), fd: Fd, offset: Hex)
+    mmap(addr: Address, length: Size, prot: Flags(names::PROT), flags: Flags(names::MAP), fd: Fd, offset: Hex)
         = Do(mmap);
     munmap(addr: Address, length: Size) = Do(munmap);
-    mprotect(addr: Address, length: Size, prot: Flags(PROT)) = Do(mprotect);
-    mremap(addr: Address, old_size: Size, new_size: Size, flags: Hex, new_addr: Address)
+    mprotect(addr: Address, length: Size, prot: Flags(names::PROT)) = Do(mprotect);
+    mremap(addr: Address, old_size: Size, new_size: Size, flags: Flags(names::MREMAP), new_addr: Address)
         = Do(mremap);
     brk(addr: Address) = Do(brk);
-    madvise(addr: Address, length: Size, advice: Int) = Do(madvise);
-    msync(addr: Address, length: Size, flags: Hex) = Block(Errno::ERESTARTSYS);
+    madvise(addr: Address, length: Size, advice: Enum(names::MADVISE)) = Do(madvise);
+    msync(addr: Address, length: Size, flags: Flags(names::MSYNC)) = Block(Errno::ERESTARTSYS);
     mincore(addr: Address, length: Size, vec: Address) = Do(mincore);
     mlock(addr: Address, length: Size) = Pass;
     mlock2(addr: Address, length: Size, flags: Hex) = Pass;
     munlock(addr: Address, length: Size) = Pass;
-    mlockall(flags: Hex) = Pass;
+    mlockall(flags: Flags(names::MLOCKALL)) = Pass;
     munlockall() = Pass;
-    shmat(id: Int, addr: Address, flags: Hex) = Do(shmat);
+    shmget(key: Hex, size: Size, flags: Hex) = Pass;
+    shmctl(id: Int, command: Hex, buf: OutFixed(112)) = Pass;
+    shmat(id: Int, addr: Address, flags: Flags(names::SHM)) = Do(shmat);
     shmdt(addr: Address) = Do(shmdt);
-    pkey_mprotect(addr: Address, length: Size, prot: Flags(PROT), key: Int) = Do(pkey_mprotect);
+    pkey_alloc(flags: Hex, rights: Hex) = Refuse(Errno::ENOSPC);
+    pkey_free(key: Int) = Refuse(Errno::EINVAL);
+    pkey_mprotect(addr: Address, length: Size, prot: Flags(names::PROT), key: Int) = Do(pkey_mprotect);
+    get_mempolicy(mode: Address, mask: Address, max: Size, addr: Address, flags: Hex) = Pass;
+    set_mempolicy(mode: Int, mask: Address, max: Size) = Pass;
+    mbind(addr: Address, length: Size, mode: Int, mask: Address, max: Size, flags: Hex) = Pass;
 }
 
 fn mmap(call: &mut Call<'_>) -> Result<u64, Errno> {
@@ -124,12 +117,12 @@ fn shmdt(call: &mut Call<'_>) -> Result<u64, Errno> {
     if !call.process().space.owns(addr, 1) {
         return Err(Errno::EINVAL);
     }
+    // As far as the host has mapped the segment.
+    let end = proc::host_areas()
+        .into_iter()
+        .find(|area| area.range.start == addr)
+        .map_or(addr + crate::space::PAGE, |area| area.range.end);
     call.pass()?;
-    // What is left of the area that was attached there is gone.
-    let space = &call.process().space;
-    let area = space.table().area(addr);
-    if let Some((start, area)) = area {
-        space.disown(&(addr.max(start)..area.end));
-    }
+    call.process().space.disown(&(addr..end));
     Ok(0)
 }

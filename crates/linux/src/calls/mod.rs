@@ -33,3 +33,20 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
 
 /// AT_FDCWD as an argument.
 const CWD: u64 = libc::AT_FDCWD as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::FAMILIES;
+    use crate::numbers;
+    use std::collections::HashSet;
+
+    #[test]
+    fn one_row_for_each_call() {
+        let mut seen = HashSet::new();
+        for row in FAMILIES.iter().copied().flatten() {
+            assert!(seen.insert(row.name), "two rows for {}", row.name);
+            let known = [numbers::X86_64, numbers::RISCV64];
+            assert!(known.iter().any(|n| numbers::number(n, row.name).is_some()), "{}", row.name);
+        }
+    }
+}

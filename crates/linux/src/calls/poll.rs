@@ -75,14 +75,12 @@ fn epoll_ctl(call: &mut Call<'_>) -> Result<u64, Errno> {
 }
 
 fn epoll_wait(call: &mut Call<'_>) -> Result<u64, Errno> {
-    let timeout = call.args[3];
-    events(call, "epoll_pwait", timeout, [0, 8])
+    events(call, "epoll_pwait", [call.args[3], 0, 8])
 }
 
 fn epoll_pwait(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [.., timeout, mask, size] = call.args;
-    let name = call.row.name;
-    events(call, name, timeout, [mask, size])
+    events(call, call.row.name, [timeout, mask, size])
 }
 
 /// Where `struct epoll_event` has its `data`.
@@ -90,13 +88,10 @@ fn data_offset(packed: bool) -> u64 {
     if packed { 4 } else { 8 }
 }
 
-/// Waits by host call `name`, under the signal mask at an address and of a size, and hands the events over as the guest lays them out.
-fn events(
-    call: &mut Call<'_>,
-    name: &str,
-    timeout: u64,
-    [mask, size]: [u64; 2],
-) -> Result<u64, Errno> {
+/// Waits by host call `name` (with timeout, mask and the mask's size) and hands the events over as
+/// the guest lays them out.
+fn events(call: &mut Call<'_>, name: &str, until: [u64; 3]) -> Result<u64, Errno> {
+    let [timeout, mask, size] = until;
     let [epoll, buffer, most, ..] = call.args;
     let packed = call.process().abi.epoll_packed;
     let bytes = data_offset(packed) + 8;

@@ -19,7 +19,6 @@ rows! {
     set_robust_list(head: Address, size: Size) = Do(set_robust_list);
     get_robust_list(tid: Int, head: OutFixed(8), size: OutFixed(8)) = Do(get_robust_list);
     arch_prctl(code: Hex, addr: Address) = Task;
-    riscv_flush_icache(start: Address, end: Address, flags: Hex) = Task;
 }
 
 /// Bytes of `struct robust_list_head`.

@@ -25,9 +25,6 @@ rows! {
     keyctl(operation: Int, a: Hex, b: Hex, c: Hex, d: Hex) = Refuse(Errno::ENOSYS);
     add_key(kind: Text, description: Text, payload: Address, size: Size, ring: Int) = Refuse(Errno::ENOSYS);
     request_key(kind: Text, description: Text, callout: Text, ring: Int) = Refuse(Errno::ENOSYS);
-    mbind(address: Address, size: Size, mode: Int, nodes: Address, most: Long, flags: Hex) = Refuse(Errno::ENOSYS);
-    set_mempolicy(mode: Int, nodes: Address, most: Long) = Refuse(Errno::ENOSYS);
-    get_mempolicy(mode: Address, nodes: Address, most: Long, address: Address, flags: Hex) = Refuse(Errno::ENOSYS);
     migrate_pages(pid: Int, most: Long, old: Address, new: Address) = Refuse(Errno::ENOSYS);
     move_pages(pid: Int, count: Long, pages: Address, nodes: Address, status: Address, flags: Hex) = Refuse(Errno::ENOSYS);
     set_mempolicy_home_node(start: Address, size: Size, node: Hex, flags: Hex) = Refuse(Errno::ENOSYS);
@@ -65,7 +62,5 @@ rows! {
     memfd_secret(flags: Hex) = Refuse(Errno::ENOSYS);
     process_madvise(pidfd: Fd, vectors: Address, count: Size, advice: Int, flags: Hex) = Refuse(Errno::ENOSYS);
     process_mrelease(pidfd: Fd, flags: Hex) = Refuse(Errno::ENOSYS);
-    pkey_alloc(flags: Hex, rights: Hex) = Refuse(Errno::ENOSPC);
-    pkey_free(key: Int) = Refuse(Errno::EINVAL);
     riscv_hwprobe(pairs: Address, count: Size, cpu_count: Size, cpus: Address, flags: Hex) = Refuse(Errno::ENOSYS);
 }

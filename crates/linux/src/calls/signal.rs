@@ -15,6 +15,11 @@ rows! {
         = Block(Errno::EINTR);
     rt_sigreturn() = Task;
     sigaltstack(ss: Address, old_ss: Address) = Task;
+    kill(pid: Int, signal: Signal) = Pass;
+    tkill(tid: Int, signal: Signal) = Pass;
+    tgkill(pid: Int, tid: Int, signal: Signal) = Pass;
+    rt_sigqueueinfo(pid: Int, signal: Signal, info: InFixed(128)) = Pass;
+    rt_tgsigqueueinfo(pid: Int, tid: Int, signal: Signal, info: InFixed(128)) = Pass;
     pause() = Block(Errno::ERESTARTNOHAND);
 }
 

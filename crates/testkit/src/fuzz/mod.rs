@@ -5,34 +5,40 @@
 //! as it is told, prints their rate and the share of those that tested something, and reports each
 //! kind of failure once.
 
+pub mod decode;
+pub mod elf;
 pub mod insn;
+pub mod tiers;
 
 use crate::random::Rng;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// What came of a case.
+/// What came of a call of [`Target::case`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It tested something and passed.
-    Useful,
-    /// It tested nothing.
-    Useless,
+    /// No failure.
+    Passed {
+        /// Cases that were tried.
+        cases: u64,
+        /// Of those, the ones that tested something.
+        useful: u64,
+    },
     /// What is tested is not there yet, such as an instruction without a lift: its name.
     Missing(String),
-    /// It failed.
+    /// A case failed.
     Failed {
         /// What failures with the same cause are likely to share.
         kind: String,
-        /// All about it.
+        /// All about it; empty if the target has reported that kind before.
         report: String,
     },
 }
 
 /// Something to fuzz.
 pub trait Target {
-    /// Tries the case that `rng` describes.
+    /// Tries the case that `rng` describes, or several that have much in common.
     fn case(&mut self, rng: &mut Rng) -> Verdict;
 }
 
@@ -71,7 +77,7 @@ const USAGE: &str = "\
 usage: [--cases N] [--seconds N] [--seed N] [--failures N] [--only TEXT]
   --cases N     cases to try (1000000)
   --seconds N   and not for longer than that
-  --seed N      of the first case (1); case i of seed s is case 0 of seed s + i
+  --seed N      of the first cases (1); a report names the seed that repeats it alone
   --failures N  kinds of failures to report (10)
   --only TEXT   try only what this names; for insn, instructions whose name contains it";
 
@@ -113,25 +119,27 @@ pub fn run(target: &mut dyn Target, options: &Options) -> Summary {
     let start = Instant::now();
     let limit = Duration::from_secs(options.seconds);
     let mut summary = Summary::default();
-    for case in 0..options.cases {
-        if case.is_multiple_of(64) && start.elapsed() >= limit {
+    for seed in options.seed.. {
+        if summary.cases >= options.cases || seed % 64 == 0 && start.elapsed() >= limit {
             break;
         }
-        summary.cases += 1;
-        match target.case(&mut Rng::new(options.seed.wrapping_add(case))) {
-            Verdict::Useful => summary.useful += 1,
-            Verdict::Useless => {}
+        match target.case(&mut Rng::new(seed)) {
+            Verdict::Passed { cases, useful } => {
+                summary.cases += cases;
+                summary.useful += useful;
+                continue;
+            }
             Verdict::Missing(what) => *summary.missing.entry(what).or_default() += 1,
             Verdict::Failed { kind, report } => {
-                if summary.failed.len() < options.failures || summary.failed.contains_key(&kind) {
-                    let seed = options.seed.wrapping_add(case);
-                    let report = || (format!("seed {seed}: {report}"), 0);
-                    summary.failed.entry(kind).or_insert_with(report).1 += 1;
-                } else {
+                let known = summary.failed.contains_key(&kind);
+                if !known && summary.failed.len() == options.failures {
                     break;
                 }
+                let first = || (format!("seed {seed}: {report}"), 0);
+                summary.failed.entry(kind).or_insert_with(first).1 += 1;
             }
         }
+        summary.cases += 1;
     }
     summary
 }

@@ -1,6 +1,7 @@
 //! Guest semantics that the lifts call. One row of the table below is one helper.
 
 mod flags;
+pub(crate) mod fpu;
 mod integer;
 pub(crate) mod sse;
 mod string;
@@ -19,6 +20,15 @@ const XMM: SlotSet = {
     let mut n = 0;
     while n < 16 {
         set = set.with(state::xmm(n));
+        n += 1;
+    }
+    set
+};
+const MMX: SlotSet = {
+    let mut set = SlotSet::EMPTY;
+    let mut n = 0;
+    while n < 8 {
+        set = set.with(state::mmx(n)).with(state::mmx_high(n));
         n += 1;
     }
     set
@@ -75,10 +85,17 @@ helpers! {
     RclCarry "rcl_carry" = integer::rcl_carry, reads NONE, writes NONE, Pure;
     /// `a` rotated left by `b` through a carry: `c` is the width in bits, the carry in bit 8.
     Rcl "rcl" = integer::rcl, reads NONE, writes NONE, Pure;
-    /// REP MOVS: moves some of RCX elements of `a` bytes from `b` + RSI to RDI, one at least.
+    /// REP MOVS: some of RCX elements of `a` & 15 bytes from `b` + RSI to RDI, one at least; whether
+    /// there are more.
     RepMovs "rep_movs" = string::rep_movs, reads STRING, writes STRING, Faults;
-    /// REP STOS: fills some of RCX elements of `a` bytes at RDI, one at least.
+    /// REP STOS: some of RCX elements of `a` & 15 bytes at RDI, one at least; whether there are
+    /// more.
     RepStos "rep_stos" = string::rep_stos, reads STRING, writes STRING, Faults;
+    /// REPE or (`a` bit 8) REPNE CMPS: some of RCX elements of `a` & 15 bytes at `b` + RSI and RDI,
+    /// one at least; whether there are more to compare. Sets flags when there are not.
+    RepCmps "rep_cmps" = string::rep_cmps, reads STRING, writes STRING.union(FLAGS), Faults;
+    /// REPE or (`a` bit 8) REPNE SCAS, in the same way.
+    RepScas "rep_scas" = string::rep_scas, reads STRING, writes STRING.union(FLAGS), Faults;
     /// CPUID.
     Cpuid "cpuid" = system::cpuid, reads SlotSet::of(&[RAX, RCX]),
         writes SlotSet::of(&[RAX, RBX, RCX, RDX]), Changes;
@@ -98,10 +115,29 @@ helpers! {
     /// CRC-32C `a` continued over the low `c` bytes of `b`.
     Crc32 "crc32" = sse::crc32, reads NONE, writes NONE, Pure;
     /// FXSAVE to `a`.
-    Fxsave "fxsave" = sse::fxsave, reads XMM, writes NONE, Faults;
+    Fxsave "fxsave" = sse::fxsave, reads XMM.union(MMX), writes NONE, Faults;
     /// FXRSTOR from `a`.
-    Fxrstor "fxrstor" = sse::fxrstor, reads NONE, writes XMM, Faults;
+    Fxrstor "fxrstor" = sse::fxrstor, reads NONE, writes XMM.union(MMX), Faults;
     /// Compares the texts in the scratch vectors as `a` says; `b` and `c` are their lengths.
     CompareText "compare_text" = sse::text::compare_text, reads SCRATCH,
         writes SlotSet::of(&[state::SCRATCH0]), Changes;
+    /// x87 arithmetic: the operation and registers `a` with memory at `b`; #MF.
+    FpuArithmetic "fpu_arithmetic" = fpu::arithmetic, reads MMX, writes MMX, Faults;
+    /// x87 comparison: the operation and registers `a` with memory at `b`; #MF.
+    FpuCompare "fpu_compare" = fpu::compare, reads MMX, writes MMX, Faults;
+    /// x87 comparison of the registers `a`: the arithmetic flags; #MF.
+    FpuCompareFlags "fpu_compare_flags" = fpu::compare_flags, reads MMX.union(FLAGS), writes MMX,
+        Faults;
+    /// x87: pushes the constant `a`, or what that load makes of memory at `b`; #MF.
+    FpuPush "fpu_push" = fpu::push, reads MMX, writes MMX, Faults;
+    /// x87: the store `a` to memory at `b`; #MF.
+    FpuStore "fpu_store" = fpu::store, reads MMX, writes MMX, Faults;
+    /// x87: the function `a` of the top of the stack; #MF.
+    FpuTransform "fpu_transform" = fpu::transform, reads MMX, writes MMX, Faults;
+    /// x87: the move `a` of register or address `b`; #MF.
+    FpuTransfer "fpu_transfer" = fpu::transfer, reads MMX, writes MMX, Faults;
+    /// x87: control and status, and the unit's state around MMX.
+    FpuControl "fpu_control" = fpu::control, reads NONE, writes NONE, Changes;
+    /// x87: the image `a` at `b`; #MF.
+    FpuImage "fpu_image" = fpu::image, reads MMX, writes MMX, Faults;
 }

@@ -2,7 +2,7 @@
 //! stores, and (in [`text`]) the string comparisons of SSE4.2.
 
 use crate::{X86, trap};
-use mynah_guest::{Cpu, Fault};
+use mynah_guest::{Cause, Cpu, Fault};
 
 pub(super) extern "C" fn mxcsr(cpu: &mut Cpu<X86>, _: u64, _: u64, _: u64) -> u64 {
     cpu.core.live_fp().into()
@@ -14,6 +14,13 @@ pub(super) extern "C" fn set_mxcsr(cpu: &mut Cpu<X86>, word: u64, _: u64, _: u64
 }
 
 pub(super) extern "C" fn masked_store(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64) -> u64 {
+    // A mask of zeros stores nothing and faults only if the address can be none at all.
+    if let Err(fault) = cpu.memory.load::<u8>(address)
+        && fault.cause == Cause::NonCanonical
+    {
+        cpu.raise(fault);
+        return 0;
+    }
     let [data, mask] = cpu.state.scratch.map(u128::to_le_bytes);
     for i in (0..16).filter(|&i| mask[i] >> 7 != 0) {
         if let Err(fault) = cpu.memory.store::<u8>(address.wrapping_add(i as u64), data[i]) {
@@ -72,7 +79,7 @@ pub(super) extern "C" fn fxsave(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64
     for (i, xmm) in cpu.state.xmm.iter().enumerate() {
         put(XMM0 + 16 * i, &xmm.to_le_bytes());
     }
-    if let Err(fault) = cpu.memory.write(address, &area) {
+    if let Err(fault) = super::fpu::write_whole(&cpu.memory, address, &area) {
         cpu.raise(fault);
     }
     0

@@ -2,7 +2,7 @@
 
 use super::{DEST, Lift, SRC};
 use crate::state::{RBP, RSP};
-use iced_x86::{Mnemonic, OpKind, Register};
+use iced_x86::{Code, Mnemonic, OpKind, Register};
 use mynah_ir::{Rmw, Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
@@ -31,9 +31,9 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
 impl<'b> Lift<'b> {
     /// The type of what this instruction pushes or pops.
     pub(super) fn stack_ty(&self) -> Ty {
-        match self.insn.stack_pointer_increment().unsigned_abs() {
-            2 => Ty::I16,
-            4 => Ty::I32,
+        match (self.insn.code(), self.insn.stack_pointer_increment()) {
+            (Code::Enterw_imm16_imm8 | Code::Leavew, _) | (_, -2 | 2) => Ty::I16,
+            (_, -4 | 4) => Ty::I32,
             _ => Ty::I64,
         }
     }

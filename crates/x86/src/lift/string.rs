@@ -3,7 +3,7 @@
 //! helpers that stop at page ends and do at least one.
 
 use super::Lift;
-use crate::flags::{self, Cond};
+use crate::flags;
 use crate::helpers::Id;
 use crate::state::{DF, RAX, RCX, RDI, RSI};
 use crate::trap;
@@ -26,7 +26,7 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     match mnemonic {
         Movsb | Movsw | Movsd | Movsq => match l.bulk() {
             true => bulk(l, Id::RepMovs, ty),
-            false => string(l, While::Count, |l| {
+            false => string(l, &[RCX, RSI, RDI], |l| {
                 let x = l.load(ty, l.source_string());
                 l.store(l.dest_string(), x);
                 l.advance(RSI, ty);
@@ -35,70 +35,96 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         },
         Stosb | Stosw | Stosd | Stosq => match l.bulk() {
             true => bulk(l, Id::RepStos, ty),
-            false => string(l, While::Count, |l| {
+            false => string(l, &[RCX, RDI], |l| {
                 l.store(l.dest_string(), l.part(RAX, ty));
                 l.advance(RDI, ty);
             }),
         },
-        Lodsb | Lodsw | Lodsd | Lodsq => string(l, While::Count, |l| {
+        Lodsb | Lodsw | Lodsd | Lodsq => string(l, &[], |l| {
             let x = l.load(ty, l.source_string());
             l.set_part(RAX, x);
             l.advance(RSI, ty);
         }),
-        Cmpsb | Cmpsw | Cmpsd | Cmpsq => string(l, While::Compared, |l| {
-            let a = l.load(ty, l.source_string());
-            let b = l.load(ty, l.dest_string());
-            l.advance(RSI, ty);
-            l.advance(RDI, ty);
-            l.flags(flags::sub(a, b));
-        }),
-        _ => string(l, While::Compared, |l| {
-            let a = l.part(RAX, ty);
-            let b = l.load(ty, l.dest_string());
-            l.advance(RDI, ty);
-            l.flags(flags::sub(a, b));
-        }),
+        Cmpsb | Cmpsw | Cmpsd | Cmpsq => match l.bulk() {
+            true => bulk(l, Id::RepCmps, ty),
+            false => compare(l, |l| {
+                // The destination is read first, as processors do.
+                let b = l.load(ty, l.dest_string());
+                let a = l.load(ty, l.source_string());
+                l.advance(RSI, ty);
+                l.advance(RDI, ty);
+                (a, b)
+            }),
+        },
+        _ => match l.bulk() {
+            true => bulk(l, Id::RepScas, ty),
+            false => compare(l, |l| {
+                let b = l.load(ty, l.dest_string());
+                l.advance(RDI, ty);
+                (l.part(RAX, ty), b)
+            }),
+        },
     }
     true
 }
 
-/// What a repeat prefix goes on for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum While {
-    /// RCX is not 0.
-    Count,
-    /// RCX is not 0 and ZF is as the prefix says.
-    Compared,
-}
-
-/// The shared frame: one iteration of `body`, and under a repeat prefix the loop around it.
-fn string<'b>(l: &mut Lift<'b>, repeat: While, body: impl FnOnce(&mut Lift<'b>)) {
+/// MOVS, STOS and LODS: `body`, under a repeat prefix until RCX is 0.
+fn string<'b>(l: &mut Lift<'b>, narrowed: &[Slot], body: impl FnOnce(&mut Lift<'b>)) {
     if !l.repeated() {
         return body(l);
     }
-    let (pc, next) = (l.pc, l.next());
-    let count = l.part(RCX, l.string_address());
-    l.b.exit_if(count.eq(0), next);
-    body(l);
-    let rest = count - 1;
-    l.set_part(RCX, rest);
-    let more = match repeat {
-        While::Count => rest.ne(0),
-        While::Compared if l.insn.has_repne_prefix() => rest.ne(0) & l.cond(Cond::E.negated()),
-        While::Compared => rest.ne(0) & l.cond(Cond::E),
-    };
-    l.end(End::Branch { cond: more.value(), taken: pc, not: next });
+    // Processors clear the high halves in narrow MOVS and STOS even if ECX is 0.
+    if l.string_address() == Ty::I32 {
+        for &slot in narrowed {
+            l.set_part(slot, l.part(slot, Ty::I32));
+        }
+    }
+    repeat(l, |l| {
+        body(l);
+        None
+    });
 }
 
-/// The loop with many iterations done by a helper.
+/// CMPS and SCAS: `operands` are compared, under a repeat prefix until RCX is 0 or ZF is not as the
+/// prefix says. Flags are set when the loop ends: a fault finds those before it (SDM 2B, REP).
+fn compare<'b>(l: &mut Lift<'b>, operands: impl FnOnce(&mut Lift<'b>) -> (V<'b>, V<'b>)) {
+    if !l.repeated() {
+        let (a, b) = operands(l);
+        return l.flags(flags::sub(a, b));
+    }
+    let mut last = None;
+    let more = repeat(l, |l| {
+        let (a, b) = operands(l);
+        last = Some(flags::sub(a, b));
+        Some(if l.insn.has_repne_prefix() { a.ne(b) } else { a.eq(b) })
+    });
+    if let Some(last) = last {
+        l.flags_if(more.not(), last);
+    }
+}
+
+/// One iteration of a repeated instruction; `body` says on what else than RCX it goes on. Yields
+/// whether it does.
+fn repeat<'b>(l: &mut Lift<'b>, body: impl FnOnce(&mut Lift<'b>) -> Option<V<'b>>) -> V<'b> {
+    let count = l.part(RCX, l.string_address());
+    l.b.exit_if(count.eq(0), l.next());
+    let again = body(l);
+    let rest = count - 1;
+    l.set_part(RCX, rest);
+    let more = rest.ne(0);
+    let more = again.map_or(more, |again| more & again);
+    l.end(End::Branch { cond: more.value(), taken: l.pc, not: l.next() });
+    more
+}
+
+/// Many iterations, by a helper that says whether there is more to do.
 fn bulk(l: &mut Lift<'_>, helper: Id, ty: Ty) {
-    let (pc, next) = (l.pc, l.next());
-    l.b.exit_if(l.get(RCX).eq(0), next);
-    let width = l.iconst(Ty::I64, ty.bytes().into());
+    l.b.exit_if(l.get(RCX).eq(0), l.next());
+    let shape = u64::from(ty.bytes()) | u64::from(l.insn.has_repne_prefix()) << 8;
     let base = l.segmented(l.insn.memory_segment(), l.iconst(Ty::I64, 0));
-    l.call(helper, &[width, base]);
-    let more = l.get(RCX).ne(0);
-    l.end(End::Branch { cond: more.value(), taken: pc, not: next });
+    let more = l.call(helper, &[l.iconst(Ty::I64, shape), base]).ne(0);
+    l.end(End::Branch { cond: more.value(), taken: l.pc, not: l.next() });
+    l.forget_flags();
 }
 
 impl<'b> Lift<'b> {

@@ -105,8 +105,7 @@ fn approximate<'b>(l: &Lift<'b>, f: impl FnOnce(V<'b>) -> V<'b>) {
 
 /// CMPSS, CMPSD: a packed comparison whose other lanes compare zeros, which raises nothing.
 fn compare_scalar(l: &Lift<'_>, lane: Lane) {
-    let zero = l.zero();
-    let alone = |op| zero.vinsert(lane, 0, l.lane(op, lane));
+    let alone = |op| l.alone(lane, l.lane(op, lane));
     let b = alone(SRC);
     let mask = alone(DEST).vfcmp(b, lane, predicate(l));
     l.set_lane(lane, mask.vextract(lane, 0));
@@ -144,12 +143,14 @@ fn dot(l: &Lift<'_>, lane: Lane) {
     let chosen = mask(imm >> 4);
     // 0 × 0 is +0 and raises nothing, as the lanes that are left out do.
     l.packed(|a, b| {
-        let mut sum = a.vand(chosen).vfmul(b.vand(chosen), lane);
-        let mut width = lane.count();
-        while width > 1 {
-            sum = adjacent(sum, sum, lane, V::vfadd);
-            width /= 2;
-        }
+        let products = a.vand(chosen).vfmul(b.vand(chosen), lane);
+        // Each lane adds up its own way, which tells where there are several NaNs.
+        let sum = if lane == F32 {
+            let pairs = products.vshuffle(products, lane, &[1, 0, 3, 2]).vfadd(products, lane);
+            pairs.vfadd(pairs.vshuffle(pairs, lane, &[2, 3, 0, 1]), lane)
+        } else {
+            products.vfadd(products.vshuffle(products, lane, &[1, 0]), lane)
+        };
         sum.vand(mask(imm))
     });
 }

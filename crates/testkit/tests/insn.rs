@@ -1,13 +1,15 @@
 //! The row tests: every file of `tests/insn` on every runner.
 //!
-//! `BLESS=1 cargo test --test insn` fills in listings and expectations from the host CPU first.
+//! `BLESS=1 cargo test -p mynah-testkit --test insn` first fills in listings and expectations from
+//! the host CPU.
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use mynah_riscv::RiscV;
 use mynah_testkit::check::{bless, check, check_listings};
-use mynah_testkit::interp::{Interpreter, Ir};
 use mynah_testkit::native::Native;
 use mynah_testkit::runner::Runner;
 use mynah_testkit::subject::Subject;
+use mynah_testkit::tier::{Tier, TierRunner};
 use mynah_x86::X86;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,12 +26,15 @@ fn main() -> ExitCode {
         });
         tiers::<X86>(&mut trials, &file);
     }
+    for file in files::<RiscV>() {
+        tiers::<RiscV>(&mut trials, &file);
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// The files of rows about the guest, in order.
 fn files<S: Subject>() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/insn").join(S::FOLDER);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/insn").join(S::FOLDER);
     let entries = std::fs::read_dir(&folder).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("a folder entry").path())
@@ -40,8 +45,8 @@ fn files<S: Subject>() -> Vec<PathBuf> {
 }
 
 fn tiers<S: Subject>(trials: &mut Vec<Trial>, file: &Path) {
-    for (name, ir) in [("lifted", Ir::Lifted), ("tier0", Ir::Optimised)] {
-        trial::<S>(trials, file, name, move || Some(Box::new(Interpreter::<S>::new(ir))));
+    for tier in Tier::ALL {
+        trial::<S>(trials, file, tier.name(), move || Some(Box::new(TierRunner::<S>::new(tier))));
     }
     let path = file.to_path_buf();
     trials.push(Trial::test(name::<S>(file, "listing"), move || {
