@@ -1,7 +1,9 @@
 //! RISC-V as tests see it: registers by their ABI names, and FCSR.
 
+use crate::pages::{DATA, DATA_BYTES, ENTRY};
+use crate::random::Rng;
 use crate::subject::{Part, State, Stop, Subject, Word};
-use mynah_guest::{Cause, Cpu, Fault};
+use mynah_guest::{Cause, Cpu, Fault, Guest, Lifted};
 use mynah_ir::Trap;
 use mynah_riscv::state::{F_NAMES, NO_RESERVATION, X_NAMES};
 use mynah_riscv::{RiscV, float, trap};
@@ -82,4 +84,58 @@ impl Subject for RiscV {
         };
         Stop::Fault { name, address }
     }
+}
+
+/// Bytes of a random instruction, now and then of none.
+pub fn random_insn(rng: &mut Rng) -> Vec<u8> {
+    // Major opcodes (chapter "RV32/64G Instruction Set Listings").
+    const MAJOR: [u32; 19] = [
+        0x03, 0x07, 0x0f, 0x13, 0x17, 0x1b, 0x23, 0x27, 0x2f, 0x33, 0x37, 0x3b, 0x43, 0x47, 0x4b,
+        0x4f, 0x53, 0x63, 0x13,
+    ];
+    loop {
+        let bytes = if rng.chance(25) {
+            let bits = rng.next() as u16;
+            if bits & 3 == 3 {
+                continue;
+            }
+            bits.to_le_bytes().to_vec()
+        } else {
+            let major = rng.pick(&MAJOR);
+            let mut bits = rng.next() as u32 & !0x7f | major;
+            if matches!(major, 0x03 | 0x07 | 0x23 | 0x27) && rng.chance(80) {
+                // Small displacements.
+                bits &= if matches!(major, 0x03 | 0x07) { 0x07ff_ffff } else { 0x01ff_ffff };
+            }
+            if major == 0x33 || major == 0x3b {
+                bits &= rng.pick(&[0x01ff_ffff, 0x03ff_ffff, 0x41ff_ffff, u32::MAX]);
+            }
+            bits.to_le_bytes().to_vec()
+        };
+        let mut lifter = <RiscV as mynah_guest::Guest>::Lifter::default();
+        let builder = mynah_ir::Builder::new(RiscV::SLOTS);
+        let lifted = RiscV::lift(&mut lifter, &bytes, ENTRY, 0, &builder);
+        if !matches!(lifted, Lifted::Undefined { .. } | Lifted::Truncated) || rng.chance(1) {
+            return bytes;
+        }
+    }
+}
+
+/// A random state; half of the integer registers point into the data.
+pub fn random_state(rng: &mut Rng) -> State {
+    let mut state = State::reset::<RiscV>(ENTRY);
+    for word in &mut state.words[..F0] {
+        *word = if rng.chance(50) {
+            u128::from(DATA + rng.below(DATA_BYTES) as u64 & if rng.chance(80) { !15 } else { !0 })
+        } else {
+            rng.edge().into()
+        };
+    }
+    for word in &mut state.words[F0..F0 + 32] {
+        let single = u64::from(rng.single()) | 0xffff_ffff_0000_0000;
+        *word = if rng.chance(50) { single } else { rng.double() }.into();
+    }
+    let frm = if rng.chance(80) { rng.below(5) } else { rng.below(8) };
+    state.words[FCSR] = (frm << 5 | rng.below(32)) as u128;
+    state
 }

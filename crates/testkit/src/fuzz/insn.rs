@@ -3,13 +3,13 @@
 use super::{Target, Verdict};
 use crate::check::listing;
 use crate::generate::{self, Generator, Insn};
-use crate::tier::{Tier, TierRunner};
 use crate::native::Native;
 use crate::pages::{DATA, DATA_BYTES, Pages};
 use crate::random::Rng;
 use crate::rows;
 use crate::runner::{Runner, outcome};
 use crate::subject::{Ignore, Outcome, State, Stop, Subject, difference};
+use crate::tier::{Tier, TierRunner};
 use iced_x86::Mnemonic;
 use mynah_x86::X86;
 use std::collections::HashSet;
@@ -182,7 +182,9 @@ fn is_outside(insn: &Insn, host: &Outcome) -> bool {
     // A repetition of 32-bit address size may clear the upper halves of its registers early.
     // SDM 2B, MASKMOVDQU: whether a mask of zeros faults is the processor's own affair.
     let masked = matches!(insn.decoded.mnemonic(), Mnemonic::Maskmovdqu | Mnemonic::Maskmovq);
-    masked && stop != "left" || transfers && stop == "#GP" || insn.repeats() && insn.has_address_prefix() && stop != "left"
+    masked && stop != "left"
+        || transfers && stop == "#GP"
+        || insn.repeats() && insn.has_address_prefix() && stop != "left"
 }
 
 /// Whether an access that is written to as well lies across an edge between a page that cannot be

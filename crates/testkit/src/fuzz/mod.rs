@@ -5,7 +5,10 @@
 //! as it is told, prints their rate and the share of those that tested something, and reports each
 //! kind of failure once.
 
+pub mod decode;
+pub mod elf;
 pub mod insn;
+pub mod tiers;
 
 use crate::random::Rng;
 use std::collections::BTreeMap;

@@ -1,0 +1,4 @@
+//! Hostile program files.
+#![cfg_attr(fuzzing, no_main)]
+
+mynah_testkit::fuzz_target!(|_options| Ok::<_, String>(mynah_testkit::fuzz::elf::ElfTarget::default()));
