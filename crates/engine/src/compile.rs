@@ -187,10 +187,10 @@ impl<G: Guest> Engine<G> {
         let retired = self.table.write().clear();
         self.forget(&retired);
         self.compile.units.lock().clear();
+        let now = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
         let vcpus: Vec<_> = self.vcpus.lock().iter().filter_map(Weak::upgrade).collect();
         for vcpu in vcpus {
-            let before = vcpu.entries();
-            while vcpu.is_inside(before) {
+            while vcpu.is_behind(now) {
                 vcpu.kick();
                 std::thread::sleep(Duration::from_micros(50));
             }
