@@ -231,17 +231,17 @@ impl<G: Guest> Lower<'_, G> {
             return self.truncate_lane(a);
         }
         let saturated = self.b.ins().fcvt_to_sint_sat(ty, a);
-        // Integers tell what does not fit: a comparison of floats could raise flags. What is left
-        // out is at least 2^(width − 1), which is exact in both formats, or a NaN.
+        // Compared as integers, which touches no flags: the magnitude with 2^(width − 1).
         let power = (1u64 << (ty.bits() - 1)) as f64;
-        let (int, limit, unsigned) = if self.b.func.dfg.value_type(a) == types::F32 {
-            (types::I32, u64::from((power as f32).to_bits()), i64::from(i32::MAX))
+        let (int, limit) = if self.b.func.dfg.value_type(a) == types::F32 {
+            (types::I32, i64::from((power as f32).to_bits()))
         } else {
-            (types::I64, power.to_bits(), i64::MAX)
+            (types::I64, power.to_bits() as i64)
         };
         let bits = self.b.ins().bitcast(int, MemFlagsData::new(), a);
-        let magnitude = self.b.ins().band_imm_u(bits, unsigned);
-        let limit = self.b.ins().iconst(int, limit as i64);
+        let doubled = self.b.ins().ishl_imm_u(bits, 1);
+        let magnitude = self.b.ins().ushr_imm_u(doubled, 1);
+        let limit = self.b.ins().iconst(int, limit);
         let fits = self.b.ins().icmp(IntCC::UnsignedLessThan, magnitude, limit);
         let least = if ty == types::I64 { i64::MIN } else { i64::from(i32::MIN) };
         let least = self.b.ins().iconst(ty, least);
