@@ -149,9 +149,5 @@ fn set_name(program: &image::Program) {
 
 /// Reports what the engine did.
 fn report(stats: &Stats) {
-    let Stats { blocks_lifted, insts_lifted, blocks_compiled, .. } = stats;
-    eprintln!(
-        "mynah: {blocks_lifted} blocks of {insts_lifted} guest instructions translated, \
-         {blocks_compiled} blocks compiled"
-    );
+    eprintln!("{stats}");
 }

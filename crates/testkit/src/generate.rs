@@ -36,6 +36,11 @@ impl Insn {
         Some(Insn { bytes, decoded, memory })
     }
 
+    /// Whether its access to memory is locked.
+    fn locks(&self) -> bool {
+        self.decoded.has_lock_prefix() || self.decoded.mnemonic() == Mnemonic::Xchg
+    }
+
     /// Whether it is a string instruction that repeats.
     pub fn repeats(&self) -> bool {
         self.decoded.is_string_instruction()
@@ -332,6 +337,9 @@ fn aim_displacement(rng: &mut Rng, insn: &mut Insn) {
         return;
     }
     let mut to = target(rng, 16, OpAccess::Write) & 0x7fff_ffff;
+    if insn.locks() {
+        to &= !15;
+    }
     if relative {
         to = to.wrapping_sub(decoded.next_ip());
     }
@@ -387,7 +395,7 @@ pub fn state(rng: &mut Rng, insn: &Insn, data: &mut Rc<[u8; DATA_BYTES]>) -> Sta
     x87(rng, &mut state);
     arguments(rng, insn, &mut state);
     for used in &insn.memory {
-        steer(rng, used, &mut state);
+        steer(rng, used, insn.locks(), &mut state);
     }
     if matches!(insn.decoded.mnemonic(), Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq) {
         // The trap flag would stop the host CPU in the wrong place.
@@ -402,8 +410,10 @@ pub fn state(rng: &mut Rng, insn: &Insn, data: &mut Rc<[u8; DATA_BYTES]>) -> Sta
 /// addresses that the others use steered as well.
 pub fn block_state(rng: &mut Rng, insns: &[Insn], data: &mut Rc<[u8; DATA_BYTES]>) -> State {
     let mut state = state(rng, &insns[0], data);
-    for used in insns.iter().rev().flat_map(|insn| &insn.memory) {
-        steer(rng, used, &mut state);
+    for insn in insns.iter().rev() {
+        for used in &insn.memory {
+            steer(rng, used, insn.locks(), &mut state);
+        }
     }
     state
 }
@@ -452,9 +462,13 @@ fn arguments(rng: &mut Rng, insn: &Insn, state: &mut State) {
 }
 
 /// Changes a register that `used` takes its address from so that it is a [`target`].
-fn steer(rng: &mut Rng, used: &UsedMemory, state: &mut State) {
+fn steer(rng: &mut Rng, used: &UsedMemory, locked: bool, state: &mut State) {
     let size = if used.access() == OpAccess::NoMemAccess { 1 } else { used.memory_size().size() };
-    let target = target(rng, size, used.access());
+    let mut target = target(rng, size, used.access());
+    if locked && !(size == 16 && rng.chance(20)) {
+        // Kernels punish a locked access across cache lines with a pause of milliseconds.
+        target &= !(size.next_power_of_two() as u64 - 1);
+    }
     let base = gpr_index(used.base());
     let index = gpr_index(used.index());
     let segment = match used.segment() {
