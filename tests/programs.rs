@@ -64,6 +64,7 @@ impl Case {
             .current_dir(&folder)
             .env_clear()
             .env("PATH", format!("{}:/usr/bin:/bin", guests().join("bin").display()))
+            .env("GUESTS", guests())
             .env("HOME", ".")
             .env("LC_ALL", "C")
             .env("TZ", "UTC")

@@ -1,9 +1,9 @@
 //! The compile thread, and what it makes units of.
 
-use crate::Engine;
 use crate::stats::add;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::table::Translation;
+use crate::{Engine, Tier};
 use mynah_guest::Guest;
 use mynah_ir::{Block, BlockKey, End};
 use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Site, Unit};
@@ -137,6 +137,7 @@ impl<G: Guest> Engine<G> {
         if members.iter().all(|m| m.is_valid()) {
             for member in &members[1..] {
                 member.compiled.lock().heads.push(head);
+                member.covered.store(true, Ordering::Relaxed);
             }
             head.publish(unit);
         }
@@ -165,6 +166,13 @@ impl<G: Guest> Engine<G> {
             next += 1;
         }
         members
+    }
+
+    /// Has the interpreter count executions of the block from 0 until it is warm.
+    pub(crate) fn refuel(&self, translation: &Translation<G>) {
+        if self.config.tier == Tier::Auto && translation.compare.is_none() {
+            translation.code.set_fuel(self.config.threshold.max(1));
+        }
     }
 
     /// Whether a block has run often enough to be worth a place in another's unit.
@@ -219,7 +227,13 @@ fn run<G: Guest>(queue: &Queue<G>, engine: &Weak<Engine<G>>) {
             }
         };
         let Some(engine) = engine.upgrade() else { return };
-        engine.compile(head, Effort::Optimise);
+        if head.covered.swap(false, Ordering::Relaxed) {
+            // Most of its executions will be in that unit. If not, it becomes warm once more.
+            head.queued.store(false, Ordering::Relaxed);
+            engine.refuel(head);
+        } else {
+            engine.compile(head, Effort::Optimise);
+        }
     }
 }
 

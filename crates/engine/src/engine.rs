@@ -88,9 +88,7 @@ impl<G: Guest> Engine<G> {
         add(&counters.insts_lifted, translation.block.guest_insts.into());
         add(&counters.bytes_lifted, translation.block.len.into());
         add(&counters.lift_ns, start.elapsed().as_nanos() as u64);
-        if self.config.tier == Tier::Auto && translation.compare.is_none() {
-            translation.code.set_fuel(self.config.threshold.max(1));
-        }
+        self.refuel(translation);
         // Another vCPU may have been faster; both translations are right.
         self.table.write().insert(translation);
         Ok(translation)

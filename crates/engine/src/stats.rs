@@ -1,5 +1,6 @@
 //! Counters of an engine.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts since an engine was made.
@@ -31,6 +32,43 @@ pub struct Stats {
     pub compiled_entries: u64,
     /// Translations retired because guest code changed.
     pub blocks_invalidated: u64,
+}
+
+impl fmt::Display for Stats {
+    /// A table of several lines, without a line break at its end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |ns: u64| ns as f64 / 1e6;
+        let per = |ns: u64, n: u64| ns as f64 / n.max(1) as f64;
+        let Stats { blocks_lifted, insts_lifted, bytes_lifted, lift_ns, .. } = *self;
+        let Stats { units_compiled, blocks_compiled, insts_compiled, compile_ns, .. } = *self;
+        writeln!(
+            f,
+            "translated   {blocks_lifted:>12} blocks {insts_lifted:>14} guest instructions \
+             {bytes_lifted:>10} bytes {:>9.1} ms {:>8.0} ns each",
+            ms(lift_ns),
+            per(lift_ns, insts_lifted)
+        )?;
+        writeln!(
+            f,
+            "compiled     {blocks_compiled:>12} blocks {insts_compiled:>14} guest instructions \
+             {units_compiled:>10} units {:>9.1} ms {:>8.0} ns each",
+            ms(compile_ns),
+            per(compile_ns, insts_compiled)
+        )?;
+        writeln!(
+            f,
+            "host code    {:>12} bytes  {:>14.1} bytes per guest instruction, queue at most {}",
+            self.host_bytes,
+            self.host_bytes as f64 / insts_compiled.max(1) as f64,
+            self.queue_peak
+        )?;
+        write!(
+            f,
+            "interpreted  {:>12} guest instructions; {} entries into compiled code, \
+             {} blocks invalidated",
+            self.insts_interpreted, self.compiled_entries, self.blocks_invalidated
+        )
+    }
 }
 
 macro_rules! counters {

@@ -22,6 +22,8 @@ pub(crate) struct Translation<G: Guest> {
     valid: AtomicBool,
     /// Whether it has been handed to the compiler.
     pub(crate) queued: AtomicBool,
+    /// Whether it has become part of another's unit since it was queued last.
+    pub(crate) covered: AtomicBool,
     /// Host address of its compiled code; 0 if there is none.
     entry: AtomicUsize,
     pub(crate) compiled: Mutex<Compiled<G>>,
@@ -50,6 +52,7 @@ impl<G: Guest> Translation<G> {
             compare,
             valid: AtomicBool::new(true),
             queued: AtomicBool::new(false),
+            covered: AtomicBool::new(false),
             entry: AtomicUsize::new(0),
             compiled: Mutex::new(compiled),
         }))

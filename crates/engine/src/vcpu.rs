@@ -4,7 +4,7 @@ use crate::engine::Tier;
 use crate::stats::add;
 use crate::table::Translation;
 use crate::{Engine, Env, Event, Exit, Flow, translate};
-use mynah_guest::{Cpu, Fault, Guest, JumpEntry, MemFault};
+use mynah_guest::{Core, Cpu, Fault, Guest, JumpEntry, MemFault};
 use mynah_interp::{JumpCache, Leave, Outcome};
 use mynah_ir::BlockKey;
 use mynah_jit::{Effort, LinkSlot};
@@ -15,8 +15,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The bit of [`mynah_guest::Core::attention`] that asks for [`Event::Attention`].
 pub const ATTENTION: u32 = 1;
-/// The bit by which the engine makes a vCPU leave translated code.
-const KICK: u32 = 2;
 
 /// What other threads may reach of a vCPU.
 pub(crate) struct Shared {
@@ -34,7 +32,7 @@ impl Shared {
 
     /// Makes the vCPU leave translated code soon.
     pub(crate) fn kick(&self) {
-        self.attention.fetch_or(KICK, Ordering::SeqCst);
+        self.attention.fetch_or(Core::KICK, Ordering::SeqCst);
     }
 
     pub(crate) fn entries(&self) -> u64 {
@@ -123,7 +121,11 @@ impl<G: Guest> Vcpu<G> {
 
     fn key(&mut self) -> BlockKey {
         let mode = G::mode(&self.cpu.state);
-        self.cpu.core.mode = mode;
+        if mode != self.cpu.core.mode {
+            // Compiled code finds code by its address alone.
+            JumpEntry::clear(&self.shared.jumps);
+            self.cpu.core.mode = mode;
+        }
         BlockKey { pc: self.cpu.core.pc, mode }
     }
 
@@ -145,6 +147,7 @@ impl<G: Guest> Vcpu<G> {
                 if bits & ATTENTION != 0 {
                     return Event::Attention;
                 }
+                self.key();
             }
             let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
             let translation = match self.find(key) {

@@ -32,6 +32,13 @@ impl JumpEntry {
         JumpEntry { pc: AtomicU64::new(index as u64 ^ 1), code: AtomicUsize::new(0) }
     }
 
+    /// Empties a jump cache.
+    pub fn clear(cache: &[JumpEntry]) {
+        for (index, entry) in cache.iter().enumerate() {
+            entry.pc.store(index as u64 ^ 1, Ordering::SeqCst);
+        }
+    }
+
     /// The index of `pc`: folds bits 12 and up onto the low ones.
     #[inline(always)]
     pub const fn index(pc: u64) -> usize {
@@ -117,6 +124,9 @@ impl Core {
 }
 
 impl Core {
+    /// The bit of [`Core::attention`] by which a vCPU is made to leave translated code and to look
+    /// anew for what follows.
+    pub const KICK: u32 = 2;
     /// Byte offset of the address of the attention word.
     pub const ATTENTION_AT: usize = std::mem::offset_of!(Core, attention_at);
 

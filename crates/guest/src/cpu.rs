@@ -4,6 +4,7 @@
 use crate::{Core, Fault, Guest};
 use mynah_ir::{Known, Recover, Slot, Ty};
 use mynah_mem::Memory;
+use std::sync::atomic::Ordering;
 
 /// A vCPU's state. Compiled and interpreted code address it by byte offset from its start.
 #[repr(C, align(64))]
@@ -51,6 +52,11 @@ impl<G: Guest> Cpu<G> {
     pub fn raise(&mut self, fault: impl Into<Fault>) {
         self.core.fault = Some(fault.into());
         self.core.fault_pending = 1;
+    }
+
+    /// To be called by a helper that has changed [`Guest::mode`]; the instruction ends its block.
+    pub fn mode_changed(&self) {
+        self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
     }
 
     /// Takes the fault that was raised.

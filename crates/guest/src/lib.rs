@@ -80,7 +80,8 @@ pub trait Guest: Sized + Send + Sync + 'static {
     /// State after reset.
     fn reset() -> Self::State;
 
-    /// Facts of state that change translation: part of a block's key.
+    /// Facts of state that change translation: part of a block's key. An instruction that changes
+    /// them ends its block, and its helper says so by [`Cpu::mode_changed`].
     fn mode(state: &Self::State) -> u32;
 
     /// Lifts the instruction at `pc` from the start of `code` (at most [`Guest::MAX_INSN`] bytes

@@ -162,6 +162,16 @@ impl Lane {
         }
     }
 
+    /// The shape of integer lanes of this width.
+    #[inline(always)]
+    pub const fn as_int(self) -> Lane {
+        match self {
+            Lane::F32 => Lane::I32,
+            Lane::F64 => Lane::I64,
+            lane => lane,
+        }
+    }
+
     /// How many lanes 128 bits hold.
     #[inline(always)]
     pub const fn count(self) -> u32 {

@@ -75,12 +75,12 @@ pub fn run(options: Options) -> Result<Infallible, Error> {
         options.args = args.chain(options.args).collect();
     }
     match resolved.program.machine() {
-        Machine::X86_64 => start::<mynah_x86::X86>(options, &resolved.program),
-        Machine::RiscV64 => start::<mynah_riscv::RiscV>(options, &resolved.program),
+        Machine::X86_64 => start::<mynah_x86::X86>(options, resolved.program),
+        Machine::RiscV64 => start::<mynah_riscv::RiscV>(options, resolved.program),
     }
 }
 
-fn start<A: Abi>(options: Options, program: &image::Program) -> Result<Infallible, Error> {
+fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible, Error> {
     let actions = Actions::inherited();
     // The engine's threads are to block all signals.
     let mask = signal::set_host_mask(SigSet::ALL);
@@ -97,7 +97,10 @@ fn start<A: Abi>(options: Options, program: &image::Program) -> Result<Infallibl
             engine.invalidate(range);
         }
     });
-    set_name(program);
+    set_name(&program);
+    let exe = program.path.clone();
+    // Closes its file: descriptors are the guest's.
+    drop(program);
     let mut vcpu = Vcpu::new(Arc::clone(&engine), Memory::FLAT);
     vcpu.cpu.core.pc = image.entry;
     A::set_sp(&mut vcpu.cpu.state, image.sp);
@@ -107,7 +110,7 @@ fn start<A: Abi>(options: Options, program: &image::Program) -> Result<Infallibl
         options: Arc::new(options),
         space,
         actions: Arc::new(actions),
-        exe: program.path.clone(),
+        exe,
         image: Arc::new(image),
         threads: Arc::new(AtomicUsize::new(1)),
         leader_status: Arc::new(AtomicI32::new(0)),
@@ -146,9 +149,5 @@ fn set_name(program: &image::Program) {
 
 /// Reports what the engine did.
 fn report(stats: &Stats) {
-    let Stats { blocks_lifted, insts_lifted, blocks_compiled, .. } = stats;
-    eprintln!(
-        "mynah: {blocks_lifted} blocks of {insts_lifted} guest instructions translated, \
-         {blocks_compiled} blocks compiled"
-    );
+    eprintln!("{stats}");
 }

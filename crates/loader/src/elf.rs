@@ -84,10 +84,10 @@ impl Elf {
             return Err(Error::NotElf);
         }
         let ident = data.read_bytes_at(0, 6).map_err(|()| Error::Truncated)?;
-        if ident[4] != elf::ELFCLASS64.into() {
+        if ident[4] != elf::ELFCLASS64 {
             return Err(Error::Class);
         }
-        if ident[5] != elf::ELFDATA2LSB.into() {
+        if ident[5] != elf::ELFDATA2LSB {
             return Err(Error::Endian);
         }
         let header: &FileHeader64<LittleEndian> = data.read_at(0).map_err(|()| Error::Truncated)?;

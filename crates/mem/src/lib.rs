@@ -53,10 +53,14 @@ pub trait Unit: Copy {
     fn load(va: u64) -> Result<Self, MemFault>;
     /// Stores the value at `va`.
     fn store(self, va: u64) -> Result<(), MemFault>;
+    /// As [`Unit::load`], without a reason for a failure.
+    fn try_load(va: u64) -> Option<Self>;
+    /// As [`Unit::store`], without a reason for a failure.
+    fn try_store(self, va: u64) -> Option<()>;
 }
 
 macro_rules! units {
-    ($($ty:ty: $load:ident $store:ident;)*) => {$(
+    ($($ty:ty: $load:ident $store:ident $try_load:ident $try_store:ident;)*) => {$(
         impl Unit for $ty {
             #[inline(always)]
             fn load(va: u64) -> Result<$ty, MemFault> {
@@ -66,16 +70,24 @@ macro_rules! units {
             fn store(self, va: u64) -> Result<(), MemFault> {
                 host::$store(va, self)
             }
+            #[inline(always)]
+            fn try_load(va: u64) -> Option<$ty> {
+                host::$try_load(va)
+            }
+            #[inline(always)]
+            fn try_store(self, va: u64) -> Option<()> {
+                host::$try_store(va, self)
+            }
         }
     )*};
 }
 
 units! {
-    u8: load8 store8;
-    u16: load16 store16;
-    u32: load32 store32;
-    u64: load64 store64;
-    u128: load128 store128;
+    u8: load8 store8 try_load8 try_store8;
+    u16: load16 store16 try_load16 try_store16;
+    u32: load32 store32 try_load32 try_store32;
+    u64: load64 store64 try_load64 try_store64;
+    u128: load128 store128 try_load128 try_store128;
 }
 
 /// A vCPU's view of guest memory.
@@ -96,6 +108,18 @@ impl Memory {
     #[inline(always)]
     pub fn store<U: Unit>(&self, va: u64, value: U) -> Result<(), MemFault> {
         value.store(va)
+    }
+
+    /// As [`Memory::load`], without a reason for a failure: for a fast path that tries again.
+    #[inline(always)]
+    pub fn try_load<U: Unit>(&self, va: u64) -> Option<U> {
+        U::try_load(va)
+    }
+
+    /// As [`Memory::store`], without a reason for a failure: for a fast path that tries again.
+    #[inline(always)]
+    pub fn try_store<U: Unit>(&self, va: u64, value: U) -> Option<()> {
+        value.try_store(va)
     }
 
     /// Atomically changes the `bytes`-wide (1, 2, 4, 8) value at `va`; yields the old value.

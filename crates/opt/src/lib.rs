@@ -10,6 +10,7 @@
 mod dead;
 mod forward;
 mod holders;
+mod lanes;
 mod simplify;
 
 pub use dead::dead;

@@ -1,6 +1,7 @@
 //! Rules that make one pure operation simpler.
 
 use crate::forward::Output;
+use crate::lanes;
 use mynah_ir::{Args, Inst, NONE, Op, Ty, Value};
 
 /// What an operation turned out to be.
@@ -46,7 +47,9 @@ pub(crate) fn simplify(out: &mut Output, i: &Inst) -> Simple {
     match i.op {
         Op::Zext | Op::Sext | Op::Trunc | Op::Bitcast => conversion(out, i),
         Op::Select => select(out, i, [a, b, c]),
-        Op::Vlow | Op::Vhigh | Op::Vpair | Op::Vxor | Op::Vand | Op::Vor => vector(out, i),
+        Op::Vextract | Op::Vlow | Op::Vhigh => lanes::extract(out, i),
+        Op::Vinsert => lanes::insert(out, i),
+        Op::Vpair | Op::Vxor | Op::Vand | Op::Vor => vector(out, i),
         Op::Not | Op::Neg => negation(out, i),
         Op::Eq | Op::Ne | Op::Ult | Op::Ule | Op::Slt | Op::Sle => comparison(out, i, kb),
         _ => arithmetic(out, i, kb),
@@ -133,8 +136,6 @@ fn vector(out: &mut Output, i: &Inst) -> Simple {
     let [a, b, _] = i.args;
     let of = out.inst(a);
     match i.op {
-        Op::Vlow if of.op == Op::Vpair => Simple::Value(of.args[0]),
-        Op::Vhigh if of.op == Op::Vpair => Simple::Value(of.args[1]),
         Op::Vpair if of.op == Op::Vlow => {
             let high = out.inst(b);
             match high.op {

@@ -6,7 +6,6 @@ use crate::state::mode;
 use mynah_guest::Cpu;
 use mynah_ir::fp;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 pub(crate) const FFLAGS: i64 = 0x001;
@@ -49,8 +48,7 @@ pub(crate) extern "C" fn float_csr(cpu: &mut Cpu<RiscV>, a: u64, b: u64, c: u64)
     cpu.state.frm = frm;
     fp::enter(word);
     if mode(frm) != before {
-        // Code translated for the old mode must not be entered.
-        cpu.core.attention.store(1, Ordering::Relaxed);
+        cpu.mode_changed();
     }
     old
 }

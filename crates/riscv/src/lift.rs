@@ -313,13 +313,15 @@ impl<'b> Lift<'b, '_> {
         self.fd((a & (mask - 1) | sign(a, b) & mask).bitcast(ty));
     }
 
-    /// FMIN and FMAX: the other operand if one is a NaN; −0 is less than +0.
+    /// FMIN and FMAX: the other operand if one is a NaN; −0 is less than +0. The choice is made
+    /// among bits, which leaves no room for the host's own minimum: it finds quiet NaNs invalid.
     fn extreme(&mut self, ty: Ty, min: bool) {
         let (a, b) = (self.f1(ty), self.f2(ty));
-        let equal = if min { bits(a) | bits(b) } else { bits(a) & bits(b) }.bitcast(ty);
+        let (x, y) = (bits(a), bits(b));
+        let equal = if min { x | y } else { x & y };
         let first = if min { a.fltq(b) } else { b.fltq(a) };
-        let ordered = a.feq(b).select(equal, first.select(a, b));
-        self.fd_canonical(b.funord(b).select(a, ordered));
+        let ordered = a.feq(b).select(equal, first.select(x, y));
+        self.fd_canonical(b.funord(b).select(x, ordered).bitcast(ty));
     }
 
     fn class(&mut self, ty: Ty) {

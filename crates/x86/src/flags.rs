@@ -7,7 +7,8 @@
 //! the helpers below.
 //!
 //! `CC_OP` holds the kind in bits 0–3, the operand width in bits 4–5 (log2 of bytes), CF and OF
-//! given outright in bits 8 and 9 if bits 10 and 11 say so, and the carry-in in bit 12.
+//! given outright in bits 8 and 9 if bits 10 and 11 say so, the carry-in in bit 12, and the count of
+//! a shift in bits 16–21.
 
 use crate::lift::Lift;
 use crate::state::{CC_A, CC_B, CC_OP, State};
@@ -48,7 +49,9 @@ const DIFFERENCE: u64 = 2;
 const RESULT: u64 = 3;
 const SHIFT_LEFT: u64 = 4;
 const SHIFT_RIGHT: u64 = 5;
-const PRODUCT: u64 = 6;
+const SHIFT_ARITHMETIC: u64 = 6;
+const PRODUCT: u64 = 7;
+const SIGNED_PRODUCT: u64 = 8;
 const KIND: u64 = 0xf;
 const WIDTH_SHIFT: u64 = 4;
 const CF_SHIFT: u64 = 8;
@@ -56,6 +59,7 @@ const OF_SHIFT: u64 = 9;
 const CF_GIVEN: u64 = 1 << 10;
 const OF_GIVEN: u64 = 1 << 11;
 const CARRY_SHIFT: u64 = 12;
+const COUNT_SHIFT: u64 = 16;
 
 /// What flags come from, over values `X` of the block.
 #[derive(Clone, Copy, Debug)]
@@ -81,18 +85,27 @@ enum Base<X> {
     Difference { a: X, b: X, carry: Option<X> },
     /// SF, ZF and PF of a result; the others are 0.
     Result(X),
-    /// A result shifted out of `last`, which was shifted by one bit less: CF is the bit of `last`
-    /// that left, OF whether the sign changed with that step.
-    Shifted { way: Way, result: X, last: X },
-    /// CF and OF: whether `high` is more than the sign of the signed product's `low` half.
-    Product { low: X, high: X },
+    /// `a` shifted by `count` (`I64`, not 0): CF is the bit that left last, OF what it is for a count
+    /// of 1.
+    Shifted { way: Way, result: X, a: X, count: X },
+    /// CF and OF: whether `low` is not all of the product. ZF is 0.
+    Product { sign: Sign, low: X, high: X },
 }
 
-/// Where a shift goes.
+/// Where a shift goes, and what enters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
     Left,
     Right,
+    /// To the right, the sign entering.
+    Arithmetic,
+}
+
+/// How operands are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sign {
+    Signed,
+    Unsigned,
 }
 
 impl<X> Default for Flags<X> {
@@ -112,10 +125,10 @@ impl<X: Copy> Flags<X> {
                 Base::Difference { a: f(a), b: f(b), carry: carry.map(&f) }
             }
             Base::Result(v) => Base::Result(f(v)),
-            Base::Shifted { way, result, last } => {
-                Base::Shifted { way, result: f(result), last: f(last) }
+            Base::Shifted { way, result, a, count } => {
+                Base::Shifted { way, result: f(result), a: f(a), count: f(count) }
             }
-            Base::Product { low, high } => Base::Product { low: f(low), high: f(high) },
+            Base::Product { sign, low, high } => Base::Product { sign, low: f(low), high: f(high) },
         };
         Flags { base, cf: self.cf.map(&f), of: self.of.map(&f) }
     }
@@ -151,21 +164,16 @@ pub(crate) fn sbb<'b>(a: V<'b>, b: V<'b>, carry: V<'b>) -> Flags<V<'b>> {
     Flags { base: Base::Difference { a, b, carry: Some(carry) }, cf: None, of: None }
 }
 
-/// SF, ZF and PF of `result`; AF is 0, CF and OF (`I1`) as given.
-pub(crate) fn result<'b>(result: V<'b>, cf: V<'b>, of: V<'b>) -> Flags<V<'b>> {
-    Flags { base: Base::Result(result), cf: Some(cf), of: Some(of) }
+/// Flags of `a` shifted by `count` (`I64`, not 0). For counts above 1 the manual leaves OF
+/// undefined; processors have it as for 1.
+pub(crate) fn shifted<'b>(way: Way, result: V<'b>, a: V<'b>, count: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Shifted { way, result, a, count }, cf: None, of: None }
 }
 
-/// Flags of a shift: its result, and what it was one bit before. For counts above 1 the manual
-/// leaves OF undefined; processors differ.
-pub(crate) fn shifted<'b>(way: Way, result: V<'b>, last: V<'b>) -> Flags<V<'b>> {
-    Flags { base: Base::Shifted { way, result, last }, cf: None, of: None }
-}
-
-/// Flags of a signed product: CF and OF tell whether `low` is all of it. SF, ZF and PF, which the
-/// manual leaves undefined, are those of `low`.
-pub(crate) fn product<'b>(low: V<'b>, high: V<'b>) -> Flags<V<'b>> {
-    Flags { base: Base::Product { low, high }, cf: None, of: None }
+/// Flags of a product: CF and OF tell whether `low` is not all of it. The manual leaves SF, ZF and
+/// PF undefined; processors have SF and PF of `low`, and 0 for ZF.
+pub(crate) fn product<'b>(sign: Sign, low: V<'b>, high: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Product { sign, low, high }, cf: None, of: None }
 }
 
 /// Flags of a bitwise operation: CF, OF and AF are 0.
@@ -196,9 +204,9 @@ impl Cond {
     pub(crate) const O: Cond = Cond(0);
     pub(crate) const B: Cond = Cond(2);
     pub(crate) const E: Cond = Cond(4);
-    const BE: Cond = Cond(6);
+    pub(crate) const BE: Cond = Cond(6);
     const S: Cond = Cond(8);
-    const P: Cond = Cond(10);
+    pub(crate) const P: Cond = Cond(10);
     const L: Cond = Cond(12);
     const LE: Cond = Cond(14);
 
@@ -314,18 +322,26 @@ impl<'b> Lift<'b> {
 
     /// `CC_OP` for a base that is not in the slots.
     fn cc_op(&self, flags: Flags<V<'b>>) -> V<'b> {
-        let (kind, width, carry) = match flags.base {
-            Base::Slots | Base::Eager(_) | Base::Compared { .. } => (EAGER, Ty::I64, None),
-            Base::Sum { a, carry, .. } => (SUM, a.ty(), carry),
-            Base::Difference { a, carry, .. } => (DIFFERENCE, a.ty(), carry),
-            Base::Result(a) => (RESULT, a.ty(), None),
-            Base::Shifted { way: Way::Left, result, .. } => (SHIFT_LEFT, result.ty(), None),
-            Base::Shifted { way: Way::Right, result, .. } => (SHIFT_RIGHT, result.ty(), None),
-            Base::Product { low, .. } => (PRODUCT, low.ty(), None),
+        let (kind, ty) = match flags.base {
+            Base::Slots | Base::Eager(_) | Base::Compared { .. } => (EAGER, Ty::I64),
+            Base::Sum { a, .. } => (SUM, a.ty()),
+            Base::Difference { a, .. } => (DIFFERENCE, a.ty()),
+            Base::Result(a) => (RESULT, a.ty()),
+            Base::Shifted { way: Way::Left, a, .. } => (SHIFT_LEFT, a.ty()),
+            Base::Shifted { way: Way::Right, a, .. } => (SHIFT_RIGHT, a.ty()),
+            Base::Shifted { way: Way::Arithmetic, a, .. } => (SHIFT_ARITHMETIC, a.ty()),
+            Base::Product { sign: Sign::Unsigned, low, .. } => (PRODUCT, low.ty()),
+            Base::Product { sign: Sign::Signed, low, .. } => (SIGNED_PRODUCT, low.ty()),
         };
-        let op = kind | u64::from(width.bytes().ilog2()) << WIDTH_SHIFT;
-        let op = self.given_over(self.iconst(Ty::I64, op), flags);
-        self.with_bit(op, carry, CARRY_SHIFT)
+        let op = self.iconst(Ty::I64, kind | width(ty));
+        let op = self.given_over(op, flags);
+        match flags.base {
+            Base::Sum { carry, .. } | Base::Difference { carry, .. } => {
+                self.with_field(op, carry, CARRY_SHIFT)
+            }
+            Base::Shifted { count, .. } => self.with_field(op, Some(count), COUNT_SHIFT),
+            _ => op,
+        }
     }
 
     /// `op` with the CF and OF that `flags` gives outright.
@@ -345,17 +361,17 @@ impl<'b> Lift<'b> {
             None if given == 0 => op,
             None => (op & !cleared) | given,
         };
-        self.with_bit(self.with_bit(op, flags.cf, CF_SHIFT), flags.of, OF_SHIFT)
+        self.with_field(self.with_field(op, flags.cf, CF_SHIFT), flags.of, OF_SHIFT)
     }
 
-    /// `op` with `bit` at `shift`, where `op` has 0.
-    fn with_bit(&self, op: V<'b>, bit: Option<V<'b>>, shift: u64) -> V<'b> {
-        let Some(bit) = bit else { return op };
-        match (op.constant(), bit.constant()) {
+    /// `op` with `field` at `shift`, where `op` has 0.
+    fn with_field(&self, op: V<'b>, field: Option<V<'b>>, shift: u64) -> V<'b> {
+        let Some(field) = field else { return op };
+        match (op.constant(), field.constant()) {
             (_, Some(0)) => op,
-            (Some(op), Some(_)) => self.iconst(Ty::I64, op | 1 << shift),
-            (None, Some(_)) => op | 1 << shift,
-            (_, None) => op | bit.zext(Ty::I64).shl(shift),
+            (Some(op), Some(field)) => self.iconst(Ty::I64, op | field << shift),
+            (None, Some(field)) => op | field << shift,
+            (_, None) => op | field.zext(Ty::I64).shl(shift),
         }
     }
 
@@ -368,8 +384,8 @@ impl<'b> Lift<'b> {
             Base::Compared { cf, pf, zf } => (wide(cf) | wide(pf).shl(2) | wide(zf).shl(6), None),
             Base::Sum { a, b, .. } | Base::Difference { a, b, .. } => (wide(a), Some(wide(b))),
             Base::Result(a) => (wide(a), None),
-            Base::Shifted { result, last, .. } => (wide(result), Some(wide(last))),
-            Base::Product { low, high } => (wide(low), Some(wide(high))),
+            Base::Shifted { result, a, .. } => (wide(result), Some(wide(a))),
+            Base::Product { low, high, .. } => (wide(low), Some(wide(high))),
         }
     }
 
@@ -448,6 +464,7 @@ impl<'b> Lift<'b> {
         match base {
             Base::Eager(bits) => Some(bits.shr(6).trunc(Ty::I1)),
             Base::Compared { zf, .. } => Some(zf),
+            Base::Product { .. } => Some(self.iconst(Ty::I1, 0)),
             _ => Some(self.result_of(base)?.eq(0)),
         }
     }
@@ -479,9 +496,8 @@ impl<'b> Lift<'b> {
             }
             Base::Difference { a, b, carry: None } => a.ult(b),
             Base::Difference { a, b, carry: Some(c) } => a.ult(b) | (c & a.eq(b)),
-            Base::Shifted { way: Way::Left, last, .. } => last.slt(0),
-            Base::Shifted { way: Way::Right, last, .. } => last.trunc(Ty::I1),
-            Base::Product { low, high } => exceeds(low, high),
+            Base::Shifted { way, a, count, .. } => left_last(way, a, count),
+            Base::Product { sign, low, high } => exceeds(sign, low, high),
             Base::Result(_) => self.iconst(Ty::I1, 0),
             Base::Slots => return None,
         })
@@ -499,17 +515,39 @@ impl<'b> Lift<'b> {
                 let r = self.result_of(base)?;
                 ((a ^ b) & (a ^ r)).slt(0)
             }
-            Base::Shifted { result, last, .. } => (result ^ last).slt(0),
-            Base::Product { low, high } => exceeds(low, high),
+            Base::Shifted { way: Way::Left, a, .. } => (a ^ a.shl(1)).slt(0),
+            Base::Shifted { way: Way::Right, a, .. } => a.slt(0),
+            Base::Shifted { way: Way::Arithmetic, .. } => self.iconst(Ty::I1, 0),
+            Base::Product { sign, low, high } => exceeds(sign, low, high),
             Base::Result(_) => self.iconst(Ty::I1, 0),
             Base::Slots => return None,
         })
     }
 }
 
-/// Whether a signed product does not fit into its low half.
-fn exceeds<'b>(low: V<'b>, high: V<'b>) -> V<'b> {
-    low.sar(u64::from(low.ty().bits() - 1)).ne(high)
+/// The bit of `a` that leaves last when it is shifted by `count`.
+fn left_last<'b>(way: Way, a: V<'b>, count: V<'b>) -> V<'b> {
+    let bits = u64::from(a.ty().bits());
+    match way {
+        Way::Left if bits == 64 => a.shr(count.neg()),
+        Way::Left => a.zext(Ty::I64).shl(count).shr(bits),
+        Way::Right => a.zext(Ty::I64).shr(count - 1),
+        Way::Arithmetic => a.sext(Ty::I64).sar(count - 1),
+    }
+    .trunc(Ty::I1)
+}
+
+/// Whether a product does not fit into its low half.
+fn exceeds<'b>(sign: Sign, low: V<'b>, high: V<'b>) -> V<'b> {
+    match sign {
+        Sign::Signed => low.sar(u64::from(low.ty().bits() - 1)).ne(high),
+        Sign::Unsigned => high.ne(0),
+    }
+}
+
+/// The width field of `CC_OP`.
+fn width(ty: Ty) -> u64 {
+    u64::from(ty.bytes().ilog2()) << WIDTH_SHIFT
 }
 
 /// What the lift of a block knows of the flags.
@@ -534,13 +572,21 @@ fn evaluate(op: u64, a: u64, b: u64) -> u64 {
             of_result(ty, r) | when(sign(borrows), CF) | when(sign(overflow), OF) | (a ^ b ^ r) & AF
         }
         RESULT => of_result(ty, a),
-        kind @ (SHIFT_LEFT | SHIFT_RIGHT) => {
-            let out = if kind == SHIFT_LEFT { sign(b) } else { b & 1 };
-            of_result(ty, a) | when(out, CF) | when(sign(a ^ b), OF)
+        kind @ (SHIFT_LEFT | SHIFT_RIGHT | SHIFT_ARITHMETIC) => {
+            // At most 63, and at least 1.
+            let count = op >> COUNT_SHIFT & 63;
+            let (last, overflow) = match kind {
+                SHIFT_LEFT if ty == Ty::I64 => (b >> (count.wrapping_neg() & 63), sign(b ^ b << 1)),
+                SHIFT_LEFT => (b << count >> ty.bits(), sign(b ^ b << 1)),
+                SHIFT_RIGHT => (b >> (count.wrapping_sub(1) & 63), sign(b)),
+                _ => ((ty.sext(b) >> (count.wrapping_sub(1) & 63)) as u64, 0),
+            };
+            of_result(ty, a) | when(last, CF) | when(overflow, OF)
         }
-        PRODUCT => {
+        PRODUCT => of_result(ty, a) & !ZF | when((b != 0).into(), CF | OF),
+        SIGNED_PRODUCT => {
             let exceeds = ty.wrap((ty.sext(a) >> 63) as u64) != b;
-            of_result(ty, a) | when(exceeds.into(), CF | OF)
+            of_result(ty, a) & !ZF | when(exceeds.into(), CF | OF)
         }
         _ => a & ARITHMETIC,
     };
@@ -587,7 +633,7 @@ impl State {
 
     /// Sets the flags of a − b of type `ty`.
     pub(crate) fn compare(&mut self, ty: Ty, a: u64, b: u64) {
-        self.cc_op = DIFFERENCE | u64::from(ty.bytes().ilog2()) << WIDTH_SHIFT;
+        self.cc_op = DIFFERENCE | width(ty);
         self.cc_a = a;
         self.cc_b = b;
     }

@@ -10,6 +10,7 @@ mod decode;
 pub mod flags;
 pub mod fpu;
 pub mod helpers;
+mod host;
 mod lift;
 pub mod state;
 pub mod trap;

@@ -81,6 +81,16 @@ pub const SCRATCH0: Slot = Slot(38);
 /// Second vector operand of a helper.
 pub const SCRATCH1: Slot = Slot(39);
 
+/// The slot of MMX register `n`: the low 64 bits of x87 register `n`.
+pub const fn mmx(n: usize) -> Slot {
+    Slot(40 + n as u8)
+}
+
+/// The slot of what is above MMX register `n` in x87 register `n`.
+pub const fn mmx_high(n: usize) -> Slot {
+    Slot(48 + n as u8)
+}
+
 /// The arithmetic flags.
 pub const FLAGS: SlotSet = SlotSet::of(&[CC_OP, CC_A, CC_B]);
 
@@ -102,13 +112,24 @@ const XMM_NAMES: [&str; 16] = [
     "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
 ];
 
+const MMX_NAMES: [&str; 8] = ["mm0", "mm1", "mm2", "mm3", "mm4", "mm5", "mm6", "mm7"];
+const MMX_HIGH_NAMES: [&str; 8] =
+    ["mm0h", "mm1h", "mm2h", "mm3h", "mm4h", "mm5h", "mm6h", "mm7h"];
+
 /// The slot table, in the order of the constants above.
-pub const SLOTS: [SlotInfo; 40] = {
-    let mut slots = [slot("", 0); 40];
+pub const SLOTS: [SlotInfo; 56] = {
+    let mut slots = [slot("", 0); 56];
     let mut n = 0;
     while n < 16 {
         slots[n] = slot(GPR_NAMES[n], offset_of!(State, gpr) + 8 * n);
         slots[XMM0.0 as usize + n] = vector(XMM_NAMES[n], offset_of!(State, xmm) + 16 * n);
+        n += 1;
+    }
+    let mut n = 0;
+    while n < 8 {
+        let at = offset_of!(State, fpu.regs) + 16 * n;
+        slots[mmx(n).0 as usize] = slot(MMX_NAMES[n], at);
+        slots[mmx_high(n).0 as usize] = slot(MMX_HIGH_NAMES[n], at + 8);
         n += 1;
     }
     slots[CC_OP.0 as usize] = slot("cc_op", offset_of!(State, cc_op));

@@ -80,6 +80,9 @@ pub(crate) fn collect() -> Result<Guests, String> {
             guests.programs.insert(program.name, place);
         }
     }
+    if let Some(python) = guests.get("python3") {
+        let _ = python_tests(python, &unpacked).inspect_err(|e| missing.push(e.clone()));
+    }
     for (name, place) in &guests.programs {
         println!("guests: {name:22} {}", place.display());
     }
@@ -93,12 +96,31 @@ fn unpacked_program(unpacked: &Path, name: &str) -> Option<PathBuf> {
     ["usr/bin", "bin"].iter().map(|bin| unpacked.join(bin).join(name)).find(|file| file.exists())
 }
 
+/// Python's own tests, for the version that the host has.
+fn python_tests(python: &Path, unpacked: &Path) -> Result<(), String> {
+    let script = "import sys; print('%d.%d' % sys.version_info[:2])";
+    let version = shell::output(Command::new(python).args(["-c", script]))?;
+    let version = String::from_utf8_lossy(&version).trim().to_owned();
+    let file = format!("usr/lib/python{version}/test/test_math.py");
+    if Path::new("/").join(&file).exists() || unpacked.join(&file).exists() {
+        return Ok(());
+    }
+    unpack("python's tests", &[&format!("libpython{version}-testsuite")], unpacked)
+}
+
 /// Downloads and unpacks a program's packages.
 fn fetch(program: &Program, unpacked: &Path) -> Result<PathBuf, String> {
     let name = program.name;
     if program.packages.is_empty() {
         return Err(format!("{name:22} missing: the host has none"));
     }
+    unpack(name, program.packages, unpacked)?;
+    unpacked_program(unpacked, name)
+        .ok_or_else(|| format!("{name:22} missing: its packages do not hold it"))
+}
+
+/// Downloads and unpacks packages that hold `name`.
+fn unpack(name: &str, packages: &[&str], unpacked: &Path) -> Result<(), String> {
     for tool in ["apt-get", "dpkg-deb"] {
         if shell::find(tool).is_none() {
             return Err(format!("{name:22} missing: the host has neither it nor {tool}"));
@@ -108,12 +130,12 @@ fn fetch(program: &Program, unpacked: &Path) -> Result<PathBuf, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{name:22} missing: {e}");
     fs::create_dir_all(&downloads).map_err(|e| failed(&e))?;
     let mut download = Command::new("apt-get");
-    download.arg("download").arg("-q").args(program.packages).current_dir(&downloads);
+    download.arg("download").arg("-q").args(packages).current_dir(&downloads);
     shell::output(&mut download).map_err(|e| failed(&e))?;
     for package in fs::read_dir(&downloads).map_err(|e| failed(&e))?.flatten() {
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("-x").arg(package.path()).arg(unpacked);
         shell::output(&mut unpack).map_err(|e| failed(&e))?;
     }
-    unpacked_program(unpacked, name).ok_or_else(|| failed(&"its packages do not hold it"))
+    Ok(())
 }

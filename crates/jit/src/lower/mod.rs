@@ -1,6 +1,7 @@
 //! From the IR to Cranelift's: one exhaustive match over the operations.
 
 mod control;
+mod kept;
 mod memory;
 mod scalar;
 mod vector;
@@ -138,8 +139,12 @@ impl<G: Guest> Lower<'_, G> {
         if self.flows[index].is_loop {
             self.poll(block.key.pc);
         }
+        let kept = kept::for_flags(block);
         for (i, inst) in block.insts.iter().enumerate() {
             self.values[i] = self.inst(block, inst);
+            if let (Some(true), Some(value)) = (kept.get(i), self.values[i]) {
+                self.b.ins().store(own(), value, self.cpu, offset_of!(Core, scratch) as i32);
+            }
         }
         self.end(&block.end);
     }

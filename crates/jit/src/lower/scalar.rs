@@ -70,6 +70,15 @@ impl<G: Guest> Lower<'_, G> {
             Op::Fsub => self.b.ins().fsub(a, b),
             Op::Fmul => self.b.ins().fmul(a, b),
             Op::Fdiv => self.b.ins().fdiv(a, b),
+            // This form of choice is MINSS and MAXSS to Cranelift.
+            Op::Fmin if cfg!(target_arch = "x86_64") => {
+                let less = self.b.ins().fcmp(FloatCC::LessThan, a, b);
+                self.b.ins().select(less, a, b)
+            }
+            Op::Fmax if cfg!(target_arch = "x86_64") => {
+                let less = self.b.ins().fcmp(FloatCC::LessThan, b, a);
+                self.b.ins().select(less, a, b)
+            }
             Op::Fsqrt => self.b.ins().sqrt(a),
             Op::Feq => self.b.ins().fcmp(FloatCC::Equal, a, b),
             Op::Fltq => self.b.ins().fcmp(FloatCC::LessThan, a, b),
@@ -199,14 +208,18 @@ impl<G: Guest> Lower<'_, G> {
     /// Toward zero; the least integer for a NaN or what does not fit.
     fn truncate(&mut self, ty: clif::Type, a: clif::Value) -> clif::Value {
         let saturated = self.b.ins().fcvt_to_sint_sat(ty, a);
-        // 2^(width − 1), exact in both formats.
+        // Compared as integers, which touches no flags: the magnitude with 2^(width − 1).
         let power = (1u64 << (ty.bits() - 1)) as f64;
-        let limit = if self.b.func.dfg.value_type(a) == types::F32 {
-            self.b.ins().f32const(power as f32)
+        let (int, limit) = if self.b.func.dfg.value_type(a) == types::F32 {
+            (types::I32, i64::from((power as f32).to_bits()))
         } else {
-            self.b.ins().f64const(power)
+            (types::I64, power.to_bits() as i64)
         };
-        let fits = self.b.ins().fcmp(FloatCC::LessThan, a, limit);
+        let bits = self.b.ins().bitcast(int, MemFlagsData::new(), a);
+        let doubled = self.b.ins().ishl_imm_u(bits, 1);
+        let magnitude = self.b.ins().ushr_imm_u(doubled, 1);
+        let limit = self.b.ins().iconst(int, limit);
+        let fits = self.b.ins().icmp(IntCC::UnsignedLessThan, magnitude, limit);
         let least = if ty == types::I64 { i64::MIN } else { i64::from(i32::MIN) };
         let least = self.b.ins().iconst(ty, least);
         self.b.ins().select(fits, saturated, least)

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
 /// The name below /proc/self of `path`, if it names a file of this process.
-fn own_name<'a>(path: &'a CStr) -> Option<&'a [u8]> {
+fn own_name(path: &CStr) -> Option<&[u8]> {
     let path = path.to_bytes().strip_prefix(b"/proc/")?;
     let pid = std::process::id().to_string();
     ["self", "thread-self", &pid]

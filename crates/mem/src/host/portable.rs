@@ -38,7 +38,18 @@ pub fn copy_out(va: u64, bytes: &[u8]) -> Result<(), MemFault> {
 }
 
 macro_rules! scalar {
-    ($($(#[doc = $doc:literal])+ $load:ident $store:ident $ty:ty;)*) => {$(
+    ($($(#[doc = $doc:literal])+ $load:ident $store:ident $try_load:ident $try_store:ident
+       $ty:ty;)*) => {$(
+        $(#[doc = $doc])+
+        pub fn $try_load(va: u64) -> Option<$ty> {
+            $load(va).ok()
+        }
+
+        $(#[doc = $doc])+
+        pub fn $try_store(va: u64, value: $ty) -> Option<()> {
+            $store(va, value).ok()
+        }
+
         $(#[doc = $doc])+
         pub fn $load(va: u64) -> Result<$ty, MemFault> {
             let mut bytes = [0; size_of::<$ty>()];
@@ -55,15 +66,15 @@ macro_rules! scalar {
 
 scalar! {
     /// A byte at `va`.
-    load8 store8 u8;
+    load8 store8 try_load8 try_store8 u8;
     /// Two bytes at `va`.
-    load16 store16 u16;
+    load16 store16 try_load16 try_store16 u16;
     /// Four bytes at `va`.
-    load32 store32 u32;
+    load32 store32 try_load32 try_store32 u32;
     /// Eight bytes at `va`.
-    load64 store64 u64;
+    load64 store64 try_load64 try_store64 u64;
     /// Sixteen bytes at `va`.
-    load128 store128 u128;
+    load128 store128 try_load128 try_store128 u128;
 }
 
 /// Fails if the word around `va` cannot be written: the kernel adds 0 to it (FUTEX_WAKE_OP).

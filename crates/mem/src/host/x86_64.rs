@@ -63,37 +63,49 @@ fn refused(va: u64, access: Access) -> MemFault {
 }
 
 macro_rules! scalar {
-    ($($(#[doc = $doc:literal])+ $load:ident $store:ident $ty:ty, $class:ident,
-       $read:literal, $write:literal;)*) => {$(
+    ($($(#[doc = $doc:literal])+ $load:ident $store:ident $try_load:ident $try_store:ident
+       $ty:ty, $class:ident, $read:literal, $write:literal;)*) => {$(
+        $(#[doc = $doc])+
+        #[inline(always)]
+        pub fn $try_load(va: u64) -> Option<$ty> {
+            let mut value: $ty = 0;
+            // SAFETY: the fixup table turns a refused access into a failure.
+            let failed = unsafe { access!($read, p = in(reg) va, v = inout($class) value) };
+            if failed { None } else { Some(value) }
+        }
+
+        $(#[doc = $doc])+
+        #[inline(always)]
+        pub fn $try_store(va: u64, value: $ty) -> Option<()> {
+            // SAFETY: the fixup table turns a refused access into a failure; what is written is
+            // the guest's memory.
+            let failed = unsafe { access!($write, p = in(reg) va, v = in($class) value) };
+            if failed { None } else { Some(()) }
+        }
+
         $(#[doc = $doc])+
         #[inline(always)]
         pub fn $load(va: u64) -> Result<$ty, MemFault> {
-            let mut value: $ty = 0;
-            // SAFETY: the fixup table turns a refused access into an error.
-            let failed = unsafe { access!($read, p = in(reg) va, v = inout($class) value) };
-            if failed { Err(refused(va, Access::Read)) } else { Ok(value) }
+            $try_load(va).ok_or_else(|| refused(va, Access::Read))
         }
 
         $(#[doc = $doc])+
         #[inline(always)]
         pub fn $store(va: u64, value: $ty) -> Result<(), MemFault> {
-            // SAFETY: the fixup table turns a refused access into an error; what is written is the
-            // guest's memory.
-            let failed = unsafe { access!($write, p = in(reg) va, v = in($class) value) };
-            if failed { Err(refused(va, Access::Write)) } else { Ok(()) }
+            $try_store(va, value).ok_or_else(|| refused(va, Access::Write))
         }
     )*};
 }
 
 scalar! {
     /// A byte at `va`.
-    load8 store8 u8, reg_byte, "mov {v}, byte ptr [{p}]", "mov byte ptr [{p}], {v}";
+    load8 store8 try_load8 try_store8 u8, reg_byte, "mov {v}, byte ptr [{p}]", "mov byte ptr [{p}], {v}";
     /// Two bytes at `va`.
-    load16 store16 u16, reg, "mov {v:x}, word ptr [{p}]", "mov word ptr [{p}], {v:x}";
+    load16 store16 try_load16 try_store16 u16, reg, "mov {v:x}, word ptr [{p}]", "mov word ptr [{p}], {v:x}";
     /// Four bytes at `va`.
-    load32 store32 u32, reg, "mov {v:e}, dword ptr [{p}]", "mov dword ptr [{p}], {v:e}";
+    load32 store32 try_load32 try_store32 u32, reg, "mov {v:e}, dword ptr [{p}]", "mov dword ptr [{p}], {v:e}";
     /// Eight bytes at `va`.
-    load64 store64 u64, reg, "mov {v}, qword ptr [{p}]", "mov qword ptr [{p}], {v}";
+    load64 store64 try_load64 try_store64 u64, reg, "mov {v}, qword ptr [{p}]", "mov qword ptr [{p}], {v}";
 }
 
 fn vector(bits: u128) -> __m128i {
@@ -108,23 +120,35 @@ fn bits(vector: __m128i) -> u128 {
 
 /// Sixteen bytes at `va`.
 #[inline(always)]
-pub fn load128(va: u64) -> Result<u128, MemFault> {
+pub fn try_load128(va: u64) -> Option<u128> {
     let mut value = vector(0);
     // SAFETY: as for the scalar accesses.
     let failed = unsafe {
         access!("movdqu {v}, xmmword ptr [{p}]", p = in(reg) va, v = inout(xmm_reg) value)
     };
-    if failed { Err(refused(va, Access::Read)) } else { Ok(bits(value)) }
+    if failed { None } else { Some(bits(value)) }
+}
+
+/// Sixteen bytes at `va`.
+#[inline(always)]
+pub fn try_store128(va: u64, value: u128) -> Option<()> {
+    // SAFETY: as for the scalar accesses.
+    let failed = unsafe {
+        access!("movdqu xmmword ptr [{p}], {v}", p = in(reg) va, v = in(xmm_reg) vector(value))
+    };
+    if failed { None } else { Some(()) }
+}
+
+/// Sixteen bytes at `va`.
+#[inline(always)]
+pub fn load128(va: u64) -> Result<u128, MemFault> {
+    try_load128(va).ok_or_else(|| refused(va, Access::Read))
 }
 
 /// Sixteen bytes at `va`.
 #[inline(always)]
 pub fn store128(va: u64, value: u128) -> Result<(), MemFault> {
-    // SAFETY: as for the scalar accesses.
-    let failed = unsafe {
-        access!("movdqu xmmword ptr [{p}], {v}", p = in(reg) va, v = in(xmm_reg) vector(value))
-    };
-    if failed { Err(refused(va, Access::Write)) } else { Ok(()) }
+    try_store128(va, value).ok_or_else(|| refused(va, Access::Write))
 }
 
 /// LOCK CMPXCHG of 1, 2, 4 or 8 bytes.

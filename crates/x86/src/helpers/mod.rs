@@ -1,6 +1,7 @@
 //! Guest semantics that the lifts call. One row of the table below is one helper.
 
 mod flags;
+pub(crate) mod fpu;
 mod integer;
 pub(crate) mod sse;
 mod string;
@@ -19,6 +20,15 @@ const XMM: SlotSet = {
     let mut n = 0;
     while n < 16 {
         set = set.with(state::xmm(n));
+        n += 1;
+    }
+    set
+};
+const MMX: SlotSet = {
+    let mut set = SlotSet::EMPTY;
+    let mut n = 0;
+    while n < 8 {
+        set = set.with(state::mmx(n)).with(state::mmx_high(n));
         n += 1;
     }
     set
@@ -105,10 +115,29 @@ helpers! {
     /// CRC-32C `a` continued over the low `c` bytes of `b`.
     Crc32 "crc32" = sse::crc32, reads NONE, writes NONE, Pure;
     /// FXSAVE to `a`.
-    Fxsave "fxsave" = sse::fxsave, reads XMM, writes NONE, Faults;
+    Fxsave "fxsave" = sse::fxsave, reads XMM.union(MMX), writes NONE, Faults;
     /// FXRSTOR from `a`.
-    Fxrstor "fxrstor" = sse::fxrstor, reads NONE, writes XMM, Faults;
+    Fxrstor "fxrstor" = sse::fxrstor, reads NONE, writes XMM.union(MMX), Faults;
     /// Compares the texts in the scratch vectors as `a` says; `b` and `c` are their lengths.
     CompareText "compare_text" = sse::text::compare_text, reads SCRATCH,
         writes SlotSet::of(&[state::SCRATCH0]), Changes;
+    /// x87 arithmetic: the operation and registers `a` with memory at `b`; #MF.
+    FpuArithmetic "fpu_arithmetic" = fpu::arithmetic, reads MMX, writes MMX, Faults;
+    /// x87 comparison: the operation and registers `a` with memory at `b`; #MF.
+    FpuCompare "fpu_compare" = fpu::compare, reads MMX, writes MMX, Faults;
+    /// x87 comparison of the registers `a`: the arithmetic flags; #MF.
+    FpuCompareFlags "fpu_compare_flags" = fpu::compare_flags, reads MMX.union(FLAGS), writes MMX,
+        Faults;
+    /// x87: pushes the constant `a`, or what that load makes of memory at `b`; #MF.
+    FpuPush "fpu_push" = fpu::push, reads MMX, writes MMX, Faults;
+    /// x87: the store `a` to memory at `b`; #MF.
+    FpuStore "fpu_store" = fpu::store, reads MMX, writes MMX, Faults;
+    /// x87: the function `a` of the top of the stack; #MF.
+    FpuTransform "fpu_transform" = fpu::transform, reads MMX, writes MMX, Faults;
+    /// x87: the move `a` of register or address `b`; #MF.
+    FpuTransfer "fpu_transfer" = fpu::transfer, reads MMX, writes MMX, Faults;
+    /// x87: control and status, and the unit's state around MMX.
+    FpuControl "fpu_control" = fpu::control, reads NONE, writes NONE, Changes;
+    /// x87: the image `a` at `b`; #MF.
+    FpuImage "fpu_image" = fpu::image, reads MMX, writes MMX, Faults;
 }

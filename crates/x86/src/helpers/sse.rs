@@ -79,7 +79,7 @@ pub(super) extern "C" fn fxsave(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64
     for (i, xmm) in cpu.state.xmm.iter().enumerate() {
         put(XMM0 + 16 * i, &xmm.to_le_bytes());
     }
-    if let Err(fault) = cpu.memory.write(address, &area) {
+    if let Err(fault) = super::fpu::write_whole(&cpu.memory, address, &area) {
         cpu.raise(fault);
     }
     0

@@ -41,6 +41,8 @@ const ATOMIC: MemOp = MemOp { order: Order::SeqCst, ..MemOp::TSO };
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lifter {
     pub(crate) flags: Known,
+    /// The x87 unit is in the state that MMX instructions put it in.
+    pub(crate) mmx: bool,
 }
 
 /// One instruction being lifted.

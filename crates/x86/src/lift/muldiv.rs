@@ -1,7 +1,7 @@
 //! Multiplication and division (SDM 1 7.3.2.3).
 
 use super::{DEST, Lift, SRC, SRC2};
-use crate::flags;
+use crate::flags::{self, Sign};
 use crate::helpers::Id;
 use crate::state::{RAX, RDX};
 use crate::trap;
@@ -19,19 +19,13 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
             };
             let (low, high) = (a * b, a.smulh(b));
             l.write(DEST, low);
-            l.flags(flags::product(low, high));
+            l.flags(flags::product(Sign::Signed, low, high));
         }
         Mnemonic::Div => divide(l, Sign::Unsigned),
         Mnemonic::Idiv => divide(l, Sign::Signed),
         _ => return false,
     }
     true
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sign {
-    Signed,
-    Unsigned,
 }
 
 impl Sign {
@@ -73,13 +67,7 @@ fn multiply(l: &mut Lift<'_>, sign: Sign) {
         (_, Sign::Unsigned) => a.umulh(b),
     };
     set_pair(l, low, high);
-    match sign {
-        Sign::Signed => l.flags(flags::product(low, high)),
-        Sign::Unsigned => {
-            let more = high.ne(0);
-            l.flags(flags::result(low, more, more));
-        }
-    }
+    l.flags(flags::product(sign, low, high));
 }
 
 /// DIV and IDIV. The flags, which the manual leaves undefined, stay.

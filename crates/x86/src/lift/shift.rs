@@ -3,14 +3,14 @@
 use super::{DEST, Lift, SRC, SRC2};
 use crate::flags::{self, Way};
 use crate::helpers::Id;
-use iced_x86::Mnemonic;
+use iced_x86::{Mnemonic, OpKind};
 use mynah_ir::{Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     match mnemonic {
         Mnemonic::Shl | Mnemonic::Sal => shift(l, Way::Left, |a, by| a.zext(Ty::I64).shl(by)),
         Mnemonic::Shr => shift(l, Way::Right, |a, by| a.zext(Ty::I64).shr(by)),
-        Mnemonic::Sar => shift(l, Way::Right, |a, by| a.sext(Ty::I64).sar(by)),
+        Mnemonic::Sar => shift(l, Way::Arithmetic, |a, by| a.sext(Ty::I64).sar(by)),
         Mnemonic::Shld => double_shift(l, Way::Left),
         Mnemonic::Shrd => double_shift(l, Way::Right),
         Mnemonic::Rol => rotate(l, Way::Left),
@@ -25,10 +25,8 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
 /// The count in operand `op` as an `I64`: 6 bits of it for a 64-bit operand, else 5.
 fn count<'b>(l: &Lift<'b>, op: u32, ty: Ty) -> V<'b> {
     let mask = if ty == Ty::I64 { 0x3f } else { 0x1f };
-    // The forms by 1 have it as an immediate too.
-    let by = l.read(op).zext(Ty::I64);
     match l.insn.op_kind(op) {
-        iced_x86::OpKind::Register => by & mask,
+        OpKind::Register => l.read(op).zext(Ty::I64) & mask,
         _ => l.iconst(Ty::I64, l.insn.immediate(op) & mask),
     }
 }
@@ -41,21 +39,12 @@ fn changes<'b>(l: &Lift<'b>, by: V<'b>) -> V<'b> {
     }
 }
 
-/// One less than the count, for the bit that leaves last; anything if the count is 0.
-fn less_one<'b>(l: &Lift<'b>, by: V<'b>) -> V<'b> {
-    match by.constant() {
-        Some(by) => l.iconst(Ty::I64, by.wrapping_sub(1) & 0x3f),
-        None => by - 1,
-    }
-}
-
 /// A shift, done in 64 bits so that counts beyond the operand's width come out right.
 fn shift<'b>(l: &mut Lift<'b>, way: Way, step: impl Fn(V<'b>, V<'b>) -> V<'b>) {
     let ty = l.ty(DEST);
     let by = count(l, SRC, ty);
     let (a, result) = l.update(DEST, |a| step(a, by).trunc(ty));
-    let last = step(a, less_one(l, by)).trunc(ty);
-    l.flags_if(changes(l, by), flags::shifted(way, result, last));
+    l.flags_if(changes(l, by), flags::shifted(way, result, a, by));
 }
 
 /// SHLD and SHRD. With a 16-bit operand and a count above 16, which the manual leaves undefined,
@@ -65,8 +54,12 @@ fn double_shift<'b>(l: &mut Lift<'b>, way: Way) {
     let b = l.read(SRC);
     let by = count(l, SRC2, ty);
     let (a, result) = l.update(DEST, |a| double(ty, way, a, b, by));
-    let last = double(ty, way, a, b, less_one(l, by));
-    l.flags_if(changes(l, by), flags::shifted(way, result, last));
+    let flags = flags::shifted(way, result, a, by);
+    let flags = match way {
+        Way::Left => flags,
+        _ => flags.with_of(b.trunc(Ty::I1) ^ a.slt(0)),
+    };
+    l.flags_if(changes(l, by), flags);
 }
 
 /// `a` shifted by `by`, bits of `b` entering.
@@ -77,15 +70,15 @@ fn double<'b>(ty: Ty, way: Way, a: V<'b>, b: V<'b>, by: V<'b>) -> V<'b> {
             let ring = wide(a).shl(32) | wide(b).shl(16) | wide(a);
             ring.shl(by).shr(32).trunc(ty)
         }
-        (Ty::I16, Way::Right) => {
+        (Ty::I16, _) => {
             let ring = wide(a).shl(32) | wide(b).shl(16) | wide(a);
             ring.shr(by).trunc(ty)
         }
         (Ty::I32, Way::Left) => (wide(a).shl(32) | wide(b)).shl(by).shr(32).trunc(ty),
-        (Ty::I32, Way::Right) => (wide(b).shl(32) | wide(a)).shr(by).trunc(ty),
+        (Ty::I32, _) => (wide(b).shl(32) | wide(a)).shr(by).trunc(ty),
         // In two steps, for a count of 0 to let nothing enter.
         (_, Way::Left) => a.shl(by) | b.shr(1).shr(by ^ 63),
-        (_, Way::Right) => a.shr(by) | b.shl(1).shl(by ^ 63),
+        (_, _) => a.shr(by) | b.shl(1).shl(by ^ 63),
     }
 }
 
@@ -94,7 +87,7 @@ fn rotate(l: &mut Lift<'_>, way: Way) {
     let by = count(l, SRC, ty);
     let (_, result) = l.update(DEST, |a| match way {
         Way::Left => a.rotl(by.trunc(ty)),
-        Way::Right => a.rotr(by.trunc(ty)),
+        _ => a.rotr(by.trunc(ty)),
     });
     let top = result.slt(0);
     let (cf, of) = match way {
@@ -102,7 +95,7 @@ fn rotate(l: &mut Lift<'_>, way: Way) {
             let cf = result.trunc(Ty::I1);
             (cf, cf ^ top)
         }
-        Way::Right => (top, (result ^ result.shl(1)).slt(0)),
+        _ => (top, (result ^ result.shl(1)).slt(0)),
     };
     l.flags_if(changes(l, by), flags::only_cf(cf).with_of(of));
 }
@@ -118,16 +111,22 @@ fn rotate_through_carry(l: &mut Lift<'_>, way: Way) {
     // Right by n is left by the rest of the ring, which has the carry in it.
     let left = match way {
         Way::Left => by,
-        Way::Right => l.iconst(Ty::I64, 4 * (bits + 1)) - by,
+        _ => l.iconst(Ty::I64, 4 * (bits + 1)) - by,
     };
     let shape = carry.zext(Ty::I64).shl(8) | bits;
     let (a, result) = l.update(DEST, |a| l.call(Id::Rcl, &[a, left, shape]).trunc(ty));
     let cf = l.call(Id::RclCarry, &[a, left, shape]).trunc(Ty::I1);
     let of = match way {
         Way::Left => cf ^ result.slt(0),
-        Way::Right => (result ^ result.shl(1)).slt(0),
+        _ => (result ^ result.shl(1)).slt(0),
     };
-    l.flags_if(changes(l, by), flags::only_cf(cf).with_of(of));
+    // A whole turn changes nothing.
+    let turned = match by.constant() {
+        Some(by) => l.iconst(Ty::I64, by % (bits + 1)),
+        None if bits < 32 => by.urem(bits + 1),
+        None => by,
+    };
+    l.flags_if(changes(l, turned), flags::only_cf(cf).with_of(of));
 }
 
 fn rotate_once<'b>(l: &mut Lift<'b>, way: Way, carry: V<'b>) {
@@ -136,11 +135,11 @@ fn rotate_once<'b>(l: &mut Lift<'b>, way: Way, carry: V<'b>) {
     let entering = carry.zext(ty);
     let (a, _) = l.update(DEST, |a| match way {
         Way::Left => a.shl(1) | entering,
-        Way::Right => a.shr(1) | entering.shl(top),
+        _ => a.shr(1) | entering.shl(top),
     });
     let (cf, of) = match way {
         Way::Left => (a.slt(0), (a ^ a.shl(1)).slt(0)),
-        Way::Right => (a.trunc(Ty::I1), carry ^ a.slt(0)),
+        _ => (a.trunc(Ty::I1), carry ^ a.slt(0)),
     };
     l.flags(flags::only_cf(cf).with_of(of));
 }

@@ -5,20 +5,19 @@
 //! masks say: results and sticky flags are exact, but no #XM is raised.
 
 mod float;
-mod integer;
+pub(super) mod integer;
 mod moves;
-mod shuffle;
+pub(super) mod shuffle;
 mod special;
 
 use super::{DEST, Lift, SRC};
+pub(super) use integer::adjacent;
 use crate::state;
 use iced_x86::{EncodingKind, Mnemonic, OpKind, Register};
 use mynah_ir::{Lane, MemOp, Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
-    let uses_mm = (0..l.insn.op_count())
-        .any(|op| l.insn.op_kind(op) == OpKind::Register && l.insn.op_register(op).is_mm());
-    if uses_mm || l.insn.encoding() != EncodingKind::Legacy {
+    if l.uses_mmx() || l.insn.encoding() != EncodingKind::Legacy {
         return false;
     }
     moves::lift(l, mnemonic)
@@ -34,34 +33,39 @@ impl<'b> Lift<'b> {
         self.get(state::xmm(register.number()))
     }
 
-    /// Operand `op`, an XMM register or 16 aligned bytes of memory.
-    fn vector(&self, op: u32) -> V<'b> {
+    /// Operand `op`, an XMM register or 16 aligned bytes of memory; or an MMX register or what goes
+    /// with one in memory, with zeros above.
+    pub(super) fn vector(&self, op: u32) -> V<'b> {
         self.vector_at(op, MemOp::TSO_ALIGNED)
     }
 
     /// Operand `op`, an XMM register or 16 bytes of memory.
     fn vector_at(&self, op: u32, mem: MemOp) -> V<'b> {
         match self.insn.op_kind(op) {
+            OpKind::Register if self.is_mmx(op) => self.mmx(self.insn.op_register(op)),
             OpKind::Register => self.xmm(self.insn.op_register(op)),
+            _ if self.uses_mmx() && self.ty(op) != Ty::V128 => self.low_bits(self.read(op)),
             _ => self.b.load(Ty::V128, mem, self.ea(op)),
         }
     }
 
-    /// Makes `value` operand `op`, an XMM register or 16 bytes of memory.
+    /// Makes `value` operand `op`, an XMM register or 16 bytes of memory, or its low half an MMX
+    /// register.
     fn set_vector_at(&self, op: u32, mem: MemOp, value: V<'b>) {
         match self.insn.op_kind(op) {
+            OpKind::Register if self.is_mmx(op) => self.set_mmx(self.insn.op_register(op), value),
             OpKind::Register => self.set(state::xmm(self.insn.op_register(op).number()), value),
             _ => self.b.store(mem, self.ea(op), value),
         }
     }
 
     /// Makes `value` the XMM register DEST.
-    fn set_dest(&self, value: V<'b>) {
+    pub(super) fn set_dest(&self, value: V<'b>) {
         self.set_vector_at(DEST, MemOp::TSO_ALIGNED, value);
     }
 
     /// The lane 0 of operand `op`, an XMM register or a scalar in memory.
-    fn lane(&self, op: u32, lane: Lane) -> V<'b> {
+    pub(super) fn lane(&self, op: u32, lane: Lane) -> V<'b> {
         match self.insn.op_kind(op) {
             OpKind::Register => self.xmm(self.insn.op_register(op)).vextract(lane, 0),
             _ => self.load(lane.ty(), self.ea(op)),
@@ -86,28 +90,33 @@ impl<'b> Lift<'b> {
     }
 
     /// A vector with this integer in its low bits, zeros above.
-    fn low_bits(&self, value: V<'b>) -> V<'b> {
+    pub(super) fn low_bits(&self, value: V<'b>) -> V<'b> {
         self.b.vpair(value.zext(Ty::I64), self.iconst(Ty::I64, 0))
     }
 
+    /// A vector with this value in lane 0, zeros above.
+    fn alone(&self, lane: Lane, value: V<'b>) -> V<'b> {
+        self.zero().vinsert(lane, 0, value)
+    }
+
     /// The vector 0.
-    fn zero(&self) -> V<'b> {
+    pub(super) fn zero(&self) -> V<'b> {
         self.b.vconst(0)
     }
 
     /// The last operand, an immediate byte.
-    fn imm8(&self) -> u32 {
+    pub(super) fn imm8(&self) -> u32 {
         self.insn.immediate(self.insn.op_count() - 1) as u32 & 0xff
     }
 
     /// DEST := f(DEST, SRC), vectors.
-    fn packed(&self, f: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
+    pub(super) fn packed(&self, f: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
         let b = self.vector(SRC);
         self.set_dest(f(self.vector(DEST), b));
     }
 
     /// DEST := f(SRC), vectors.
-    fn packed_from(&self, f: impl FnOnce(V<'b>) -> V<'b>) {
+    pub(super) fn packed_from(&self, f: impl FnOnce(V<'b>) -> V<'b>) {
         self.set_dest(f(self.vector(SRC)));
     }
 

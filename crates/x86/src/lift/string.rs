@@ -26,7 +26,7 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     match mnemonic {
         Movsb | Movsw | Movsd | Movsq => match l.bulk() {
             true => bulk(l, Id::RepMovs, ty),
-            false => string(l, &[RSI, RDI], |l| {
+            false => string(l, &[RCX, RSI, RDI], |l| {
                 let x = l.load(ty, l.source_string());
                 l.store(l.dest_string(), x);
                 l.advance(RSI, ty);
@@ -35,7 +35,7 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         },
         Stosb | Stosw | Stosd | Stosq => match l.bulk() {
             true => bulk(l, Id::RepStos, ty),
-            false => string(l, &[RDI], |l| {
+            false => string(l, &[RCX, RDI], |l| {
                 l.store(l.dest_string(), l.part(RAX, ty));
                 l.advance(RDI, ty);
             }),
@@ -69,14 +69,14 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
 }
 
 /// MOVS, STOS and LODS: `body`, under a repeat prefix until RCX is 0.
-fn string<'b>(l: &mut Lift<'b>, pointers: &[Slot], body: impl FnOnce(&mut Lift<'b>)) {
+fn string<'b>(l: &mut Lift<'b>, narrowed: &[Slot], body: impl FnOnce(&mut Lift<'b>)) {
     if !l.repeated() {
         return body(l);
     }
-    // Processors clear the high halves of narrow pointers of MOVS and STOS even if ECX is 0.
+    // Processors clear the high halves in narrow MOVS and STOS even if ECX is 0.
     if l.string_address() == Ty::I32 {
-        for &pointer in pointers {
-            l.set_part(pointer, l.part(pointer, Ty::I32));
+        for &slot in narrowed {
+            l.set_part(slot, l.part(slot, Ty::I32));
         }
     }
     repeat(l, |l| {

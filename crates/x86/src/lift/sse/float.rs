@@ -105,8 +105,7 @@ fn approximate<'b>(l: &Lift<'b>, f: impl FnOnce(V<'b>) -> V<'b>) {
 
 /// CMPSS, CMPSD: a packed comparison whose other lanes compare zeros, which raises nothing.
 fn compare_scalar(l: &Lift<'_>, lane: Lane) {
-    let zero = l.zero();
-    let alone = |op| zero.vinsert(lane, 0, l.lane(op, lane));
+    let alone = |op| l.alone(lane, l.lane(op, lane));
     let b = alone(SRC);
     let mask = alone(DEST).vfcmp(b, lane, predicate(l));
     l.set_lane(lane, mask.vextract(lane, 0));

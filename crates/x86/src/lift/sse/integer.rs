@@ -6,7 +6,7 @@ use iced_x86::{Mnemonic, OpKind};
 use mynah_ir::Lane::{self, I8, I16, I32, I64};
 use mynah_ir::{Ty, V};
 
-pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
+pub(in super::super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
     match mnemonic {
         Paddb => l.packed(|a, b| a.vadd(b, I8)),
@@ -104,7 +104,7 @@ fn sign<'b>(l: &Lift<'b>, a: V<'b>, b: V<'b>, lane: Lane) -> V<'b> {
 }
 
 /// `f` of adjacent lanes: a's in the low half, b's in the high half.
-pub(super) fn adjacent<'b>(
+pub(in super::super) fn adjacent<'b>(
     a: V<'b>,
     b: V<'b>,
     lane: Lane,

@@ -14,14 +14,14 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         }
         Movups | Movupd | Movdqu | Lddqu => whole(l, MemOp::TSO),
         Movnti => l.write(DEST, l.read(SRC)),
-        Movss => scalar(l, Lane::I32),
-        Movsd => scalar(l, Lane::I64),
+        Movss => scalar(l, Lane::F32),
+        Movsd => scalar(l, Lane::F64),
         Movd | Movq => word(l),
         Movlps | Movlpd => half(l, 0),
         Movhps | Movhpd => half(l, 1),
-        Movlhps => l.packed(|a, b| a.vinsert(Lane::I64, 1, b.vlow())),
-        Movhlps => l.packed(|a, b| a.vinsert(Lane::I64, 0, b.vhigh())),
-        Movddup => l.set_dest(l.lane(SRC, Lane::I64).vsplat(Lane::I64)),
+        Movlhps => l.packed(|a, b| a.vinsert(Lane::F64, 1, b.vextract(Lane::F64, 0))),
+        Movhlps => l.packed(|a, b| a.vinsert(Lane::F64, 0, b.vextract(Lane::F64, 1))),
+        Movddup => l.set_dest(l.lane(SRC, Lane::F64).vsplat(Lane::F64)),
         Movsldup => l.packed_from(|b| b.vshuffle(b, Lane::I32, &[0, 0, 2, 2])),
         Movshdup => l.packed_from(|b| b.vshuffle(b, Lane::I32, &[1, 1, 3, 3])),
         Movmskps => signs(l, Lane::I32),
@@ -52,7 +52,7 @@ fn scalar(l: &Lift<'_>, lane: Lane) {
     if l.is_memory(DEST) {
         l.store(l.ea(DEST), value);
     } else if l.is_memory(SRC) {
-        l.set_dest(l.low_bits(value));
+        l.set_dest(l.alone(lane, value));
     } else {
         l.set_lane(lane, value);
     }
@@ -62,8 +62,8 @@ fn scalar(l: &Lift<'_>, lane: Lane) {
 fn word(l: &Lift<'_>) {
     let is_xmm = |op| l.insn.op_kind(op) == OpKind::Register && l.insn.op_register(op).is_xmm();
     if is_xmm(DEST) {
-        let value = if is_xmm(SRC) { l.lane(SRC, Lane::I64) } else { l.read(SRC) };
-        l.set_dest(l.low_bits(value));
+        let from_xmm = || l.alone(Lane::F64, l.lane(SRC, Lane::F64));
+        l.set_dest(if is_xmm(SRC) { from_xmm() } else { l.low_bits(l.read(SRC)) });
     } else {
         let lane = if l.ty(DEST) == Ty::I32 { Lane::I32 } else { Lane::I64 };
         l.write(DEST, l.lane(SRC, lane));
@@ -73,10 +73,10 @@ fn word(l: &Lift<'_>) {
 /// MOVLPS and its kin: one half between a register and memory.
 fn half(l: &Lift<'_>, index: u32) {
     if l.is_memory(DEST) {
-        l.store(l.ea(DEST), l.vector(SRC).vextract(Lane::I64, index));
+        l.store(l.ea(DEST), l.vector(SRC).vextract(Lane::F64, index));
     } else {
-        let value = l.load(Ty::I64, l.ea(SRC));
-        l.set_dest(l.vector(DEST).vinsert(Lane::I64, index, value));
+        let value = l.load(Ty::F64, l.ea(SRC));
+        l.set_dest(l.vector(DEST).vinsert(Lane::F64, index, value));
     }
 }
 

@@ -6,7 +6,7 @@ use iced_x86::Register::XMM0;
 use mynah_ir::Lane::{self, I8, I16, I32, I64};
 use mynah_ir::V;
 
-pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
+pub(in super::super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
     let imm = || l.imm8();
     match mnemonic {
