@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("linux", &["ir", "mem", "guest", "engine", "loader", "x86", "riscv"]),
     (
         "testkit",
-        &["ir", "mem", "guest", "opt", "interp", "jit", "engine", "x86", "riscv"],
+        &["ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"],
     ),
     ("cli", &["ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "loader"]),
     ("xtask", &[]),
@@ -41,12 +41,15 @@ const UNSAFE: &[&str] = &[
     "crates/linux/src/signal.rs",
     "crates/mem/src/host/signal.rs",
     "crates/mem/src/host/x86_64.rs",
-    "crates/testkit/src/native.rs",
+    "crates/testkit/src/native/x86_64.rs",
+    "crates/testkit/src/pages.rs",
     "crates/x86/src/host.rs",
 ];
 
-/// Words that name an external crate, and the one folder of ours that may use it.
-const CONFINED: &[(&str, &str)] = &[("cranelift", "crates/jit/"), ("iced_x86", "crates/x86/")];
+/// Words that name an external crate, and the folders of ours that may use it. The tests ask iced
+/// what the manual says of an instruction; nothing else may, so that decoding has one place.
+const CONFINED: &[(&str, &[&str])] =
+    &[("cranelift", &["crates/jit/"]), ("iced_x86", &["crates/x86/", "crates/testkit/"])];
 
 /// Longer files want a reason, given here.
 const MAX_LINES: usize = 1500;
@@ -189,24 +192,25 @@ fn unsafe_code_is_in_the_listed_files() {
 fn large_dependencies_are_confined() {
     let mut complaints = Vec::new();
     for (path, text) in sources() {
-        for (word, home) in CONFINED {
+        for (word, homes) in CONFINED {
             let used = text.lines().any(|line| {
                 let line = code(line);
                 line.contains(&format!("{word}::")) || line.contains(&format!("{word}_"))
             });
-            if used && !path.starts_with(home) && path != "tests/tidy.rs" {
-                complaints.push(format!("{path}: `{word}` is used outside {home}"));
+            let at_home = homes.iter().any(|home| path.starts_with(home));
+            if used && !at_home && path != "tests/tidy.rs" {
+                complaints.push(format!("{path}: `{word}` is used outside {}", homes.join(", ")));
             }
         }
     }
     for (name, dependencies) in manifests() {
         for dependency in dependencies {
-            let home = CONFINED
+            let homes = CONFINED
                 .iter()
                 .find(|(word, _)| dependency.replace('-', "_").starts_with(word))
-                .map(|(_, home)| *home);
-            if let Some(home) = home
-                && home != format!("crates/{name}/")
+                .map(|(_, homes)| *homes);
+            if let Some(homes) = homes
+                && !homes.contains(&format!("crates/{name}/").as_str())
             {
                 complaints.push(format!("{name} must not depend on {dependency}"));
             }
