@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const UNSAFE: &[&str] = &[
     "crates/guest/src/cpu.rs",
     "crates/interp/src/run.rs",
+    "crates/ir/src/fp/packed_x86_64.rs",
     "crates/ir/src/fp/x86_64.rs",
     "crates/jit/src/arena.rs",
     "crates/jit/src/enter.rs",
