@@ -946,7 +946,8 @@ mod tests {
                 _ => random(state) & field,
             };
             let low = random(state) << (random(state) % 64) & ((1 << fraction) - 1);
-            ((random(state) & 1) * (field + 1) | exponent) << fraction | low
+            let sign = (random(state) & 1) * (field + 1);
+            (sign | exponent) << fraction | low
         };
         let bits = match random(state) % 3 {
             0 => random(state),

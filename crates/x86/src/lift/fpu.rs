@@ -123,8 +123,8 @@ fn control(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         Fnclex => {
             status(l, Control::ClearExceptions);
         }
-        Fnstcw => l.write(DEST, status(l, Control::ControlWord)),
-        Fnstsw => l.write(DEST, status(l, Control::StatusWord)),
+        Fnstcw => l.write(DEST, status(l, Control::Fcw)),
+        Fnstsw => l.write(DEST, status(l, Control::Fsw)),
         Fnstenv => image(l, Image::StoreEnvironment, Image::StoreEnvironment16, 28),
         Fldenv => image(l, Image::LoadEnvironment, Image::LoadEnvironment16, 28),
         Fnsave => image(l, Image::Save, Image::Save16, 108),
