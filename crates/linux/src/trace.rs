@@ -1,9 +1,10 @@
-//! What `--strace` writes to stderr, and when.
+//! What `--strace` and `--stats` write to stderr.
 
 use crate::row::Row;
 use crate::signal::SigInfo;
 use crate::thread::Thread;
 use crate::{Errno, Process, host, strace};
+use mynah_engine::Stats;
 use std::sync::atomic::Ordering;
 
 /// A call has returned, or will not.
@@ -56,11 +57,45 @@ pub(crate) fn killed(process: &Process, signal: i32) {
     }
 }
 
-/// Writes a line as one piece, so that those of several threads do not mix.
+/// What the engine did, at the process's end.
+pub(crate) fn stats(process: &Process, stats: &Stats) {
+    if !process.options.stats {
+        return;
+    }
+    let milliseconds = |ns: u64| ns as f64 / 1e6;
+    write(&format!(
+        "mynah: process {} ran for {:.3} s\n\
+         translated:  {} blocks, {} guest instructions, in {:.1} ms\n\
+         tier 0:      {} guest instructions interpreted\n\
+         tier 1:      {} units of {} blocks, {} guest instructions, compiled to {} bytes in {:.1} ms\n\
+         \x20            entered {} times; at most {} blocks waited for the compiler\n\
+         invalidated: {} blocks\n",
+        std::process::id(),
+        process.started.elapsed().as_secs_f64(),
+        stats.blocks_lifted,
+        stats.insts_lifted,
+        milliseconds(stats.lift_ns),
+        stats.insts_interpreted,
+        stats.units_compiled,
+        stats.blocks_compiled,
+        stats.insts_compiled,
+        stats.host_bytes,
+        milliseconds(stats.compile_ns),
+        stats.compiled_entries,
+        stats.queue_peak,
+        stats.blocks_invalidated,
+    ));
+}
+
+/// Writes a line that says which thread it is about, if there are several.
 fn print(process: &Process, text: &str) {
     let tid = Thread::id();
     let alone = tid == process.first_tid && process.threads.load(Ordering::Relaxed) == 1;
-    let line = if alone { format!("{text}\n") } else { format!("[pid {tid}] {text}\n") };
+    write(&if alone { format!("{text}\n") } else { format!("[pid {tid}] {text}\n") });
+}
+
+/// Writes `text` as one piece, so that those of several threads do not mix.
+fn write(text: &str) {
     let stderr = libc::STDERR_FILENO as u64;
-    _ = host::call(libc::SYS_write, [stderr, line.as_ptr() as u64, line.len() as u64, 0, 0, 0]);
+    _ = host::call(libc::SYS_write, [stderr, text.as_ptr() as u64, text.len() as u64, 0, 0, 0]);
 }
