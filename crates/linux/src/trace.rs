@@ -62,29 +62,8 @@ pub(crate) fn stats(process: &Process, stats: &Stats) {
     if !process.options.stats {
         return;
     }
-    let milliseconds = |ns: u64| ns as f64 / 1e6;
-    write(&format!(
-        "mynah: process {} ran for {:.3} s\n\
-         translated:  {} blocks, {} guest instructions, in {:.1} ms\n\
-         tier 0:      {} guest instructions interpreted\n\
-         tier 1:      {} units of {} blocks, {} guest instructions, compiled to {} bytes in {:.1} ms\n\
-         \x20            entered {} times; at most {} blocks waited for the compiler\n\
-         invalidated: {} blocks\n",
-        std::process::id(),
-        process.started.elapsed().as_secs_f64(),
-        stats.blocks_lifted,
-        stats.insts_lifted,
-        milliseconds(stats.lift_ns),
-        stats.insts_interpreted,
-        stats.units_compiled,
-        stats.blocks_compiled,
-        stats.insts_compiled,
-        stats.host_bytes,
-        milliseconds(stats.compile_ns),
-        stats.compiled_entries,
-        stats.queue_peak,
-        stats.blocks_invalidated,
-    ));
+    let (id, time) = (std::process::id(), process.started.elapsed().as_secs_f64());
+    write(&format!("process {id} ran for {time:.3} s\n{stats}\n"));
 }
 
 /// Writes a line that says which thread it is about, if there are several.
