@@ -36,6 +36,11 @@ impl Insn {
         Some(Insn { bytes, decoded, memory })
     }
 
+    /// Whether it stores an MMX register.
+    pub fn stores_mmx(&self) -> bool {
+        self.decoded.op0_kind() == OpKind::Memory && self.decoded.op1_register().is_mm()
+    }
+
     /// Whether its access to memory is locked, on the host or in a lift.
     fn locks(&self) -> bool {
         use Mnemonic as M;
