@@ -119,7 +119,8 @@ impl Generator {
             return None;
         }
         // A LOCK that is not allowed is #UD whatever follows.
-        if rng.chance(1) && !decoded.has_lock_prefix() && insn.bytes.len() < 15 {
+        let lockable = decoded.op_code().can_use_lock_prefix();
+        if rng.chance(1) && !lockable && insn.bytes.len() < 15 {
             insn.bytes.insert(0, 0xf0);
             return Some(insn);
         }
