@@ -36,6 +36,11 @@ impl Insn {
         Some(Insn { bytes, decoded, memory })
     }
 
+    /// Whether it stores an MMX register.
+    pub fn stores_mmx(&self) -> bool {
+        self.decoded.op0_kind() == OpKind::Memory && self.decoded.op1_register().is_mm()
+    }
+
     /// Whether its access to memory is locked, on the host or in a lift.
     fn locks(&self) -> bool {
         use Mnemonic as M;
@@ -114,7 +119,8 @@ impl Generator {
             return None;
         }
         // A LOCK that is not allowed is #UD whatever follows.
-        if rng.chance(1) && !decoded.has_lock_prefix() && insn.bytes.len() < 15 {
+        let lockable = decoded.op_code().can_use_lock_prefix();
+        if rng.chance(1) && !lockable && insn.bytes.len() < 15 {
             insn.bytes.insert(0, 0xf0);
             return Some(insn);
         }
