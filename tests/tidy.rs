@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"]),
     ("cli", &["ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "loader"]),
     ("xtask", &[]),
-    ("mynah", &["ir", "guest", "engine", "x86", "riscv", "linux", "cli"]),
+    ("mynah", &["ir", "mem", "guest", "engine", "x86", "riscv", "linux", "cli"]),
 ];
 
 /// Files that may contain `unsafe`; each, or the `mod.rs` beside it, says why at its top.
