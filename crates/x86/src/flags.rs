@@ -198,11 +198,7 @@ pub(crate) fn compared<'b>(cf: V<'b>, pf: V<'b>, zf: V<'b>) -> Flags<V<'b>> {
 
 /// Flags of a comparison of the floats `a` and `b`: CF, PF and ZF (`I1` each) as given, which is
 /// what COMISD makes of them; the others are 0.
-pub(crate) fn compared_floats<'b>(
-    [cf, pf, zf]: [V<'b>; 3],
-    a: V<'b>,
-    b: V<'b>,
-) -> Flags<V<'b>> {
+pub(crate) fn compared_floats<'b>([cf, pf, zf]: [V<'b>; 3], a: V<'b>, b: V<'b>) -> Flags<V<'b>> {
     Flags { base: Base::Compared { cf, pf, zf, floats: Some((a, b)) }, cf: None, of: None }
 }
 
