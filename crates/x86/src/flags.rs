@@ -372,8 +372,8 @@ impl<'b> Lift<'b> {
             given |= OF_GIVEN;
         }
         let op = match op.constant() {
+            _ if given == 0 => op,
             Some(op) => self.iconst(Ty::I64, op & !cleared | given),
-            None if given == 0 => op,
             None => (op & !cleared) | given,
         };
         self.with_field(self.with_field(op, flags.cf, CF_SHIFT), flags.of, OF_SHIFT)
@@ -392,7 +392,10 @@ impl<'b> Lift<'b> {
 
     /// `CC_A` and, where the kind uses it, `CC_B`.
     fn cc_operands(&self, base: Base<V<'b>>) -> (V<'b>, Option<V<'b>>) {
-        let wide = |v: V<'b>| v.zext(Ty::I64);
+        let wide = |v: V<'b>| match v.constant() {
+            Some(value) => self.iconst(Ty::I64, value),
+            None => v.zext(Ty::I64),
+        };
         match base {
             Base::Slots => unreachable!("the slots hold their operands"),
             Base::Eager(bits) => (bits, None),
