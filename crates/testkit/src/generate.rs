@@ -36,9 +36,16 @@ impl Insn {
         Some(Insn { bytes, decoded, memory })
     }
 
-    /// Whether its access to memory is locked.
+    /// Whether it stores an MMX register.
+    pub fn stores_mmx(&self) -> bool {
+        self.decoded.op0_kind() == OpKind::Memory && self.decoded.op1_register().is_mm()
+    }
+
+    /// Whether its access to memory is locked, on the host or in a lift.
     fn locks(&self) -> bool {
-        self.decoded.has_lock_prefix() || self.decoded.mnemonic() == Mnemonic::Xchg
+        use Mnemonic as M;
+        self.decoded.has_lock_prefix()
+            || matches!(self.decoded.mnemonic(), M::Xchg | M::Cmpxchg | M::Cmpxchg8b)
     }
 
     /// Whether it is a string instruction that repeats.
@@ -112,7 +119,8 @@ impl Generator {
             return None;
         }
         // A LOCK that is not allowed is #UD whatever follows.
-        if rng.chance(1) && !decoded.has_lock_prefix() && insn.bytes.len() < 15 {
+        let lockable = decoded.op_code().can_use_lock_prefix();
+        if rng.chance(1) && !lockable && insn.bytes.len() < 15 {
             insn.bytes.insert(0, 0xf0);
             return Some(insn);
         }
@@ -498,6 +506,19 @@ fn steer(rng: &mut Rng, used: &UsedMemory, locked: bool, state: &mut State) {
     };
 }
 
+/// Whether the access lies across cache lines.
+fn crosses_line(used: &UsedMemory, state: &State) -> bool {
+    let value = |register: Register, _, _| match register {
+        Register::FS => Some(state.words[FS_BASE] as u64),
+        Register::GS => Some(state.words[FS_BASE + 1] as u64),
+        r if r.is_gpr32() => Some(u64::from(state.words[r.number()] as u32)),
+        r if r.is_gpr64() => Some(state.words[r.number()] as u64),
+        _ => Some(0),
+    };
+    let va = used.virtual_address(0, value).unwrap_or(0);
+    va % 64 + used.memory_size().size() as u64 > 64
+}
+
 /// What the manual leaves undefined when `insn` runs from `state`.
 pub fn undefined(insn: &Insn, state: &State) -> Ignore {
     let mut flags = insn.decoded.rflags_undefined();
@@ -569,7 +590,11 @@ fn shift_count(decoded: &Instruction, state: &State) -> Option<u32> {
 
 /// Whether the outcome of `insn` from `state` is not defined at all, or differs between processors:
 /// a repetition of 32-bit address size with a count of 0 may clear the upper halves of RSI and RDI.
+/// A locked access across cache lines is as bad: kernels punish it with a pause of milliseconds.
 pub fn is_undefined(insn: &Insn, state: &State) -> bool {
+    if insn.locks() && insn.memory.iter().any(|used| crosses_line(used, state)) {
+        return true;
+    }
     if insn.repeats() && state.words[1] as u32 == 0 && insn.has_address_prefix() {
         return true;
     }

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod fuzz;
 pub mod generate;
+pub mod metadata;
 pub mod native;
 pub mod pages;
 pub mod random;

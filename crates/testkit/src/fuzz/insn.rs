@@ -10,6 +10,7 @@ use crate::rows;
 use crate::runner::{Runner, outcome};
 use crate::subject::{Ignore, Outcome, State, Stop, Subject, difference};
 use crate::tier::{Tier, TierRunner};
+use crate::x86::{FCW, ST0};
 use iced_x86::Mnemonic;
 use mynah_x86::X86;
 use std::collections::HashSet;
@@ -81,6 +82,11 @@ impl InsnTarget {
         if host.stop != Stop::Left && insn.repeats() && insn.compares() {
             // SDM 2B, REP: CMPS and SCAS may leave flags changed when they fault.
             generate::ignore_flags(&mut ignore, generate::ARITHMETIC);
+        }
+        if host.stop != Stop::Left && insn.stores_mmx() {
+            // The processor makes the transition to MMX (SDM 1, 9.5) before the store faults.
+            ignore.words[FCW + 1] |= 0x3800;
+            ignore.words[ST0..ST0 + 8].fill(u128::MAX);
         }
         let difference = difference::<X86>(&ours, &host, &ignore);
         Some(Comparison { difference, host, ours: ours.stop, ignore })

@@ -108,6 +108,8 @@ pub struct Summary {
     pub cases: u64,
     /// Of those, the ones that tested something.
     pub useful: u64,
+    /// The longest time that a call of [`Target::case`] took, and its seed.
+    pub slowest: (Duration, u64),
     /// What was missing, and how often.
     pub missing: BTreeMap<String, u64>,
     /// Reports of failures by kind, and how often that kind failed.
@@ -123,7 +125,10 @@ pub fn run(target: &mut dyn Target, options: &Options) -> Summary {
         if summary.cases >= options.cases || seed % 64 == 0 && start.elapsed() >= limit {
             break;
         }
-        match target.case(&mut Rng::new(seed)) {
+        let began = Instant::now();
+        let verdict = target.case(&mut Rng::new(seed));
+        summary.slowest = summary.slowest.max((began.elapsed(), seed));
+        match verdict {
             Verdict::Passed { cases, useful } => {
                 summary.cases += cases;
                 summary.useful += useful;
@@ -170,10 +175,13 @@ pub fn main<T: Target>(make: impl FnOnce(&Options) -> Result<T, String>) -> Exit
         println!("missing: {what} ({count})");
     }
     println!(
-        "{} cases, {:.1} % useful, {:.0} a second, {} kinds of failures, {} missing",
+        "{} cases, {:.1} % useful, {:.0} a second (the slowest, seed {}, took {:.1} ms), {} kinds of \
+         failures, {} missing",
         summary.cases,
         100.0 * summary.useful as f64 / summary.cases.max(1) as f64,
         summary.cases as f64 / seconds,
+        summary.slowest.1,
+        summary.slowest.0.as_secs_f64() * 1e3,
         summary.failed.len(),
         summary.missing.len(),
     );

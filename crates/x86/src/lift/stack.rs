@@ -96,8 +96,9 @@ fn enter(l: &mut Lift<'_>) {
         l.store(new_frame - level * bytes, new_frame.trunc(ty));
     }
     let new_top = new_frame - level * bytes - size;
-    // The new top must be writable (SDM 2A, ENTER): written with what is there.
-    l.b.rmw(Rmw::Or, super::ATOMIC, new_top, l.iconst(ty, 0));
+    // The new top must be writable (SDM 2A, ENTER): written with what is there. One byte will do,
+    // and is never a locked access across cache lines.
+    l.b.rmw(Rmw::Or, super::ATOMIC, new_top, l.iconst(Ty::I8, 0));
     l.set_part(RBP, new_frame.trunc(ty));
     l.set(RSP, new_top);
 }
