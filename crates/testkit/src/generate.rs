@@ -42,7 +42,7 @@ impl Insn {
     }
 
     /// Whether its access to memory is locked, on the host or in a lift.
-    fn locks(&self) -> bool {
+    pub fn locks(&self) -> bool {
         use Mnemonic as M;
         self.decoded.has_lock_prefix()
             || matches!(self.decoded.mnemonic(), M::Xchg | M::Cmpxchg | M::Cmpxchg8b)

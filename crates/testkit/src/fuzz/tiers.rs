@@ -82,15 +82,17 @@ impl Target for TiersTarget {
         let count = rng.below(INSNS) + 1;
         if riscv {
             let insns: Vec<_> = (0..count).map(|_| riscv::random_insn(rng)).collect();
-            let states = |rng: &mut Rng| (riscv::random_state(rng), self.data.clone());
+            let states = |rng: &mut Rng| Some((riscv::random_state(rng), self.data.clone()));
             return self.riscv.case(&mut self.pages, rng, insns, states);
         }
-        let insns: Vec<_> = (0..count).map(|_| self.generator.insn(rng)).collect();
+        // Where a locked access goes is only known at the start: see `generate::is_undefined`.
+        let mut insns = vec![self.generator.insn(rng)];
+        insns.extend((1..count).map(|_| self.generator.insn(rng)).filter(|insn| !insn.locks()));
         let bytes = insns.iter().map(|insn| insn.bytes.clone()).collect();
         let states = |rng: &mut Rng| {
             let mut data = self.data.clone();
             let state = generate::block_state(rng, &insns, &mut data);
-            (state, data)
+            (!generate::is_undefined(&insns[0], &state)).then_some((state, data))
         };
         self.x86.case(&mut self.pages, rng, bytes, states)
     }
@@ -111,11 +113,11 @@ impl<S: Subject> Tiers<S> {
         pages: &mut Pages,
         rng: &mut Rng,
         insns: Vec<Vec<u8>>,
-        mut states: impl FnMut(&mut Rng) -> (State, Rc<[u8; DATA_BYTES]>),
+        mut states: impl FnMut(&mut Rng) -> Option<(State, Rc<[u8; DATA_BYTES]>)>,
     ) -> Verdict {
         let mut useful = 0;
         for _ in 0..STATES {
-            let (state, data) = states(rng);
+            let Some((state, data)) = states(rng) else { continue };
             let case = Case { insns: insns.clone(), state, data };
             let expected = self.expected(pages, &case);
             if expected.stop == Stop::Endless {
