@@ -454,12 +454,12 @@ fn arguments(rng: &mut Rng, insn: &Insn, state: &mut State) {
                 words[0] = u128::from(rng.next() >> rng.below(64));
             }
         }
-        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc if rng.chance(95) => {
-            // Offsets that stay in the data.
-            if insn.decoded.op1_kind() == OpKind::Register {
-                let n = insn.decoded.op1_register().full_register().number();
-                words[n] = u128::from((rng.next() as i16 >> rng.below(12)) as i64 as u64);
-            }
+        // Offsets that stay in the data.
+        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
+            if insn.decoded.op1_kind() == OpKind::Register && rng.chance(95) =>
+        {
+            let n = insn.decoded.op1_register().full_register().number();
+            words[n] = u128::from((rng.next() as i16 >> rng.below(12)) as i64 as u64);
         }
         _ => {}
     }
