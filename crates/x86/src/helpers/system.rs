@@ -25,7 +25,8 @@ pub(super) extern "C" fn selector(cpu: &mut Cpu<X86>, register: u64, _: u64, _: 
     cpu.state.selectors[register as usize % 6].into()
 }
 
-/// Selectors that a 64-bit process may load: null ones, and its own data segment.
+/// Selectors that a 64-bit process may load: null ones (but into SS), its data segment, and (but
+/// into SS) its readable code segments of 32 and 64 bits.
 pub(super) extern "C" fn set_selector(
     cpu: &mut Cpu<X86>,
     register: u64,
@@ -36,9 +37,10 @@ pub(super) extern "C" fn set_selector(
     const FS: u64 = 4;
     const GS: u64 = 5;
     const USER_DATA: u16 = 0x2b;
+    const USER_CODE: [u16; 2] = [0x23, 0x33];
     let selector = selector as u16;
-    let null = selector & !3 == 0;
-    if selector != USER_DATA && (!null || register == SS) {
+    let not_stack = selector & !3 == 0 || USER_CODE.contains(&selector);
+    if selector != USER_DATA && (!not_stack || register == SS) {
         let error = u32::from(selector & !3);
         let trap = mynah_ir::Trap { code: trap::PROTECTION, data: error };
         cpu.raise(Fault::Trap(trap));

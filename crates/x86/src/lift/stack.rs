@@ -58,8 +58,9 @@ fn pop(l: &mut Lift<'_>) {
     let ty = l.stack_ty();
     if l.segment_operand(DEST).is_some() {
         let top = l.get(RSP);
-        let value = l.load(ty, top);
-        l.set_segment(l.insn.op_register(DEST), value.trunc(Ty::I16));
+        // Only the selector is read, whatever RSP moves by.
+        let value = l.load(Ty::I16, top);
+        l.set_segment(l.insn.op_register(DEST), value);
         l.set(RSP, top + u64::from(ty.bytes()));
         return;
     }
