@@ -265,7 +265,7 @@ fn encode(rng: &mut Rng, form: Code) -> Vec<u8> {
         _ => {}
     }
     let wide = op.operand_size() == 64 && !op.default_op_size64() || op.w() != 0;
-    let rex = (rng.next() & 7) as u8;
+    let rex = (rng.bits() & 7) as u8;
     if wide || rng.chance(50) {
         let w = wide || op.operand_size() == 0 && rng.chance(10);
         out.push(0x40 | u8::from(w) << 3 | rex);
@@ -284,14 +284,14 @@ fn encode(rng: &mut Rng, form: Code) -> Vec<u8> {
         use iced_x86::OpCodeOperandKind as K;
         matches!(op.op_kind(n), K::r8_opcode | K::r16_opcode | K::r32_opcode | K::r64_opcode)
     });
-    out.push(code as u8 | if in_opcode { (rng.next() & 7) as u8 } else { 0 });
+    out.push(code as u8 | if in_opcode { (rng.bits() & 7) as u8 } else { 0 });
     out.extend(tail(rng, op.group_index(), op.rm_group_index()));
     out
 }
 
 /// ModRM and what may follow: SIB, displacement, immediate.
 fn tail(rng: &mut Rng, group: i32, rm_group: i32) -> impl Iterator<Item = u8> {
-    let mut modrm = rng.next() as u8;
+    let mut modrm = rng.bits() as u8;
     if rng.chance(40) || rm_group >= 0 {
         modrm |= 0xc0;
     }
@@ -301,8 +301,8 @@ fn tail(rng: &mut Rng, group: i32, rm_group: i32) -> impl Iterator<Item = u8> {
     if rm_group >= 0 {
         modrm = modrm & 0xf8 | rm_group as u8;
     }
-    let rest = if rng.chance(50) { rng.next() } else { rng.edge() };
-    let sib = rng.next() as u8;
+    let rest = if rng.chance(50) { rng.bits() } else { rng.edge() };
+    let sib = rng.bits() as u8;
     let last = rng.edge();
     [modrm, sib].into_iter().chain(rest.to_le_bytes()).chain(last.to_le_bytes())
 }
@@ -378,7 +378,7 @@ pub fn state(rng: &mut Rng, insn: &Insn, data: &mut Rc<[u8; DATA_BYTES]>) -> Sta
     if rng.chance(20) {
         state.words[rng.below(16)] = state.words[rng.below(16)];
     }
-    let flags = rng.next();
+    let flags = rng.bits();
     for n in 0..8 {
         state.words[FLAG0 + n] = (flags >> n & 1).into();
     }
@@ -389,15 +389,15 @@ pub fn state(rng: &mut Rng, insn: &Insn, data: &mut Rc<[u8; DATA_BYTES]>) -> Sta
         state.words[FS_BASE + n] = match rng.below(3) {
             0 => 0,
             1 => rng.below(4096) as u128,
-            _ => u128::from(rng.next() >> 20),
+            _ => u128::from(rng.bits() >> 20),
         };
     }
     for word in &mut state.words[XMM0..XMM0 + 16] {
         *word = rng.vector();
     }
-    let mut mxcsr = 0x1f80 | (rng.next() as u32 & 0xe07f);
+    let mut mxcsr = 0x1f80 | (rng.bits() as u32 & 0xe07f);
     if rng.chance(50) {
-        mxcsr = 0x1f80 | rng.next() as u32 & 0x603f;
+        mxcsr = 0x1f80 | rng.bits() as u32 & 0x603f;
     }
     state.words[MXCSR] = mxcsr.into();
     x87(rng, &mut state);
@@ -431,11 +431,11 @@ fn x87(rng: &mut Rng, state: &mut State) {
     words[FCW] = 0x37f;
     words[FCW + 2] = 0xff;
     if rng.chance(60) {
-        words[FCW] = (0x7f | rng.next() as u128 & 0xf00) & 0xfff;
+        words[FCW] = (0x7f | rng.bits() as u128 & 0xf00) & 0xfff;
     }
-    words[FCW + 1] = rng.next() as u128 & 0x7f7f;
+    words[FCW + 1] = rng.bits() as u128 & 0x7f7f;
     if rng.chance(40) {
-        words[FCW + 2] = rng.next() as u128 & 0xff;
+        words[FCW + 2] = rng.bits() as u128 & 0xff;
     }
     for word in &mut words[ST0..ST0 + 8] {
         *word = rng.extended();
@@ -448,18 +448,20 @@ fn arguments(rng: &mut Rng, insn: &Insn, state: &mut State) {
     match insn.decoded.mnemonic() {
         // Quotients that fit.
         Mnemonic::Div | Mnemonic::Idiv if rng.chance(70) => {
-            let high = rng.pick(&[0, 0, u64::MAX, 1, rng.clone().next() & 0xff]);
+            let small = rng.bits() & 0xff;
+            let high = rng.pick(&[0, 0, u64::MAX, 1, small]);
             words[2] = high.into();
             if rng.chance(50) {
-                words[0] = u128::from(rng.next() >> rng.below(64));
+                words[0] = u128::from(rng.bits() >> rng.below(64));
             }
         }
-        // Offsets that stay in the data.
         Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
-            if insn.decoded.op1_kind() == OpKind::Register && rng.chance(95) =>
+            if rng.chance(95)
+            // Offsets that stay in the data.
+            && insn.decoded.op1_kind() == OpKind::Register =>
         {
             let n = insn.decoded.op1_register().full_register().number();
-            words[n] = u128::from((rng.next() as i16 >> rng.below(12)) as i64 as u64);
+            words[n] = u128::from((rng.bits() as i16 >> rng.below(12)) as i64 as u64);
         }
         _ => {}
     }

@@ -23,7 +23,7 @@ impl Rng {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         if let Some(chunk) = self.bytes.get(self.at..self.at + 8) {
             self.at += 8;
             return u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
@@ -37,7 +37,7 @@ impl Rng {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (u128::from(self.next()) * bound as u128 >> 64) as usize
+        ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
     /// True in `percent` of 100 cases.
@@ -53,7 +53,7 @@ impl Rng {
     /// An integer that is often near an edge of some width.
     pub fn edge(&mut self) -> u64 {
         match self.below(8) {
-            0 => self.next(),
+            0 => self.bits(),
             1 => self.below(256) as u64,
             2 => (self.below(256) as u64).wrapping_neg(),
             3 | 4 => {
@@ -72,7 +72,7 @@ impl Rng {
                 let lane = self.edge_of(width);
                 (0..64 / width).fold(0, |v, i| v | lane << (i * width))
             }
-            _ => self.next() >> self.below(64),
+            _ => self.bits() >> self.below(64),
         }
     }
 
@@ -80,7 +80,7 @@ impl Rng {
     pub fn edge_of(&mut self, bits: u32) -> u64 {
         let mask = (1u64 << bits) - 1;
         match self.below(4) {
-            0 => self.next() & mask,
+            0 => self.bits() & mask,
             1 => self.below(3) as u64,
             2 => mask - self.below(3) as u64,
             _ => {
@@ -91,11 +91,11 @@ impl Rng {
 
     /// A binary32, often special or of a magnitude that makes rounding matter.
     pub fn single(&mut self) -> u32 {
-        let sign = (self.next() as u32) << 31;
+        let sign = (self.bits() as u32) << 31;
         sign | match self.below(10) {
             0 => self.pick(&[0, 1, 0x007f_ffff, 0x0080_0000, 0x7f7f_ffff]),
             1 => self.pick(&[0x7f80_0000, 0x7f80_0001, 0x7fc0_0000, 0x7fff_ffff, 0x7fa5_5aa5]),
-            2 => self.next() as u32 >> 9,
+            2 => self.bits() as u32 >> 9,
             3 => (self.below(64) as f32).to_bits(),
             4 => (self.below(64) as f32 + 0.5).to_bits(),
             // Around the limits of the integer types.
@@ -103,15 +103,15 @@ impl Rng {
                 ((self.pick(&[15, 23, 24, 30, 31, 32, 62, 63, 64]) + 127) << 23)
                     | self.pick(&[0, 0, 1, 0x7f_ffff, 0x40_0000])
             }
-            6 => self.next() as u32 >> 1,
-            _ => ((self.below(48) as u32 + 103) << 23) | self.next() as u32 >> 9,
+            6 => self.bits() as u32 >> 1,
+            _ => ((self.below(48) as u32 + 103) << 23) | self.bits() as u32 >> 9,
         }
     }
 
     /// A binary64, often special or of a magnitude that makes rounding matter.
     pub fn double(&mut self) -> u64 {
-        let sign = self.next() << 63;
-        let fraction = |rng: &mut Rng| rng.next() >> 12;
+        let sign = self.bits() << 63;
+        let fraction = |rng: &mut Rng| rng.bits() >> 12;
         sign | match self.below(10) {
             0 => self.pick(&[
                 0,
@@ -135,7 +135,7 @@ impl Rng {
                 let fraction = self.pick(&[0, 0, 1, 0x000f_ffff_ffff_ffff, 0x0008_0000_0000_0000]);
                 exponent << 52 | fraction
             }
-            6 => self.next() >> 1,
+            6 => self.bits() >> 1,
             // Near the range of binary32.
             7 => (self.below(300) as u64 + 870) << 52 | fraction(self),
             _ => (self.below(80) as u64 + 983) << 52 | fraction(self),
@@ -144,7 +144,7 @@ impl Rng {
 
     /// An 80-bit x87 number in the low bits.
     pub fn extended(&mut self) -> u128 {
-        let sign = u128::from(self.next() & 1) << 79;
+        let sign = u128::from(self.bits() & 1) << 79;
         let make =
             |exponent: u64, significand: u64| u128::from(exponent) << 64 | u128::from(significand);
         const ONE: u64 = 1 << 63;
@@ -152,24 +152,24 @@ impl Rng {
             0 => make(0, 0),
             1 => make(0x7fff, ONE),
             2 => {
-                let payload = self.next() >> 1;
+                let payload = self.bits() >> 1;
                 let nan = self.pick(&[1, 1 << 62, u64::MAX, payload, payload | 1 << 62]);
                 make(0x7fff, ONE | nan)
             }
-            3 => make(0, self.next() >> 1),
+            3 => make(0, self.bits() >> 1),
             // Pseudo-denormals, unnormals, pseudo-infinities.
-            4 => make(0, ONE | self.next()),
-            5 => make(self.below(0x7fff) as u64, self.next() >> 1),
-            6 => make(0x7fff, self.next() >> self.pick(&[1, 63])),
-            7 => make(self.pick(&[1, 2, 0x7ffd, 0x7ffe]), ONE | self.next()),
+            4 => make(0, ONE | self.bits()),
+            5 => make(self.below(0x7fff) as u64, self.bits() >> 1),
+            6 => make(0x7fff, self.bits() >> self.pick(&[1, 63])),
+            7 => make(self.pick(&[1, 2, 0x7ffd, 0x7ffe]), ONE | self.bits()),
             8 => {
                 let value = self.below(1000) as u64 + 1;
                 let shift = value.leading_zeros();
                 make(u64::from(0x3fff + 63 - shift), value << shift)
             }
             9 => make(self.pick(&[14, 15, 30, 31, 62, 63, 64]) + 0x3fff, ONE | self.edge()),
-            10 => make(self.below(0x7fff) as u64, ONE | self.next()),
-            _ => make(self.below(80) as u64 + 0x3fd7, ONE | self.next()),
+            10 => make(self.below(0x7fff) as u64, ONE | self.bits()),
+            _ => make(self.below(80) as u64 + 0x3fd7, ONE | self.bits()),
         }
     }
 
@@ -177,7 +177,7 @@ impl Rng {
     pub fn vector(&mut self) -> u128 {
         match self.below(8) {
             0 => 0,
-            1 => u128::from(self.next()) << 64 | u128::from(self.next()),
+            1 => u128::from(self.bits()) << 64 | u128::from(self.bits()),
             2 | 3 => (0..4).fold(0, |v, _| v << 32 | u128::from(self.single())),
             4 | 5 => (0..2).fold(0, |v, _| v << 64 | u128::from(self.double())),
             6 => (0..2).fold(0, |v, _| v << 64 | u128::from(self.edge())),

@@ -95,14 +95,14 @@ pub fn random_insn(rng: &mut Rng) -> Vec<u8> {
     ];
     loop {
         let bytes = if rng.chance(25) {
-            let bits = rng.next() as u16;
+            let bits = rng.bits() as u16;
             if bits & 3 == 3 {
                 continue;
             }
             bits.to_le_bytes().to_vec()
         } else {
             let major = rng.pick(&MAJOR);
-            let mut bits = rng.next() as u32 & !0x7f | major;
+            let mut bits = rng.bits() as u32 & !0x7f | major;
             if matches!(major, 0x03 | 0x07 | 0x23 | 0x27) && rng.chance(80) {
                 // Small displacements.
                 bits &= if matches!(major, 0x03 | 0x07) { 0x07ff_ffff } else { 0x01ff_ffff };
@@ -126,7 +126,9 @@ pub fn random_state(rng: &mut Rng) -> State {
     let mut state = State::reset::<RiscV>(ENTRY);
     for word in &mut state.words[..F0] {
         *word = if rng.chance(50) {
-            u128::from(DATA + rng.below(DATA_BYTES) as u64 & if rng.chance(80) { !15 } else { !0 })
+            u128::from(
+                (DATA + rng.below(DATA_BYTES) as u64) & if rng.chance(80) { !15 } else { !0 },
+            )
         } else {
             rng.edge().into()
         };

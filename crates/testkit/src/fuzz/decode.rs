@@ -22,8 +22,8 @@ impl Target for DecodeTarget {
             match rng.below(4) {
                 // What leads into the depths of the opcode maps.
                 0 => bytes.push(rng.pick(&[0x0f, 0x66, 0xf2, 0xf3, 0x48, 0x38, 0x3a, 0xf0, 0xc4])),
-                1 => bytes.push(rng.next() as u8),
-                _ => bytes.extend(rng.next().to_le_bytes()),
+                1 => bytes.push(rng.bits() as u8),
+                _ => bytes.extend(rng.bits().to_le_bytes()),
             }
         }
         bytes.truncate(rng.below(BYTES) + 1);

@@ -33,7 +33,7 @@ impl Target for ElfTarget {
             let at = rng.below(near);
             match rng.below(3) {
                 0 => file[at] ^= 1 << rng.below(8),
-                1 => file[at] = rng.next() as u8,
+                1 => file[at] = rng.bits() as u8,
                 _ => {
                     let at = at & !7;
                     let value = rng.edge().to_le_bytes();
