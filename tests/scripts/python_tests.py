@@ -8,7 +8,7 @@ import sys
 import test
 import unittest
 
-test.__path__.extend(glob.glob(os.environ["GUESTS"] + "/root/usr/lib/python3*/test"))
+test.__path__.extend(glob.glob(os.path.join(os.environ["GUESTS"], "root", "usr/lib/python3*/test")))
 
 # The other classes of test_threading wait for threads that outlive the interpreter, which some
 # hosts never end.

@@ -35,6 +35,16 @@ struct Waiting<G: Guest> {
     closed: bool,
 }
 
+impl<G: Guest> Waiting<G> {
+    /// Takes out the block that was interpreted most since it became warm.
+    fn hottest(&mut self) -> Option<&'static Translation<G>> {
+        // Fuel went on from 0 downwards.
+        let since = |head: &Translation<G>| 0u32.wrapping_sub(head.code.fuel());
+        let index = (0..self.blocks.len()).max_by_key(|&i| since(self.blocks[i]))?;
+        self.blocks.swap_remove_back(index)
+    }
+}
+
 /// Keeps the compiler idle.
 pub(crate) struct Paused<'c, G: Guest> {
     _compiler: MutexGuard<'c, Compiler<G>>,
@@ -187,10 +197,10 @@ impl<G: Guest> Engine<G> {
         let retired = self.table.write().clear();
         self.forget(&retired);
         self.compile.units.lock().clear();
+        let now = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
         let vcpus: Vec<_> = self.vcpus.lock().iter().filter_map(Weak::upgrade).collect();
         for vcpu in vcpus {
-            let before = vcpu.entries();
-            while vcpu.is_inside(before) {
+            while vcpu.is_behind(now) {
                 vcpu.kick();
                 std::thread::sleep(Duration::from_micros(50));
             }
@@ -220,7 +230,7 @@ fn run<G: Guest>(queue: &Queue<G>, engine: &Weak<Engine<G>>) {
                 if waiting.closed {
                     return;
                 }
-                match waiting.blocks.pop_front() {
+                match waiting.hottest() {
                     Some(head) => break head,
                     None => waiting = queue.filled.wait(waiting),
                 }

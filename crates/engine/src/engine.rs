@@ -10,6 +10,7 @@ use mynah_guest::{Fault, Guest};
 use mynah_ir::BlockKey;
 use mynah_jit::HelperAddress;
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -50,6 +51,8 @@ pub struct Engine<G: Guest> {
     pub(crate) compile: Compile<G>,
     pub(crate) helpers: &'static [HelperAddress],
     pub(crate) counters: Counters,
+    /// The code cache's generation.
+    pub(crate) generation: AtomicU64,
 }
 
 impl<G: Guest> Engine<G> {
@@ -65,6 +68,7 @@ impl<G: Guest> Engine<G> {
             compile: Compile::new(config.code_cache),
             helpers: mynah_jit::helper_table::<G>(),
             counters: Counters::default(),
+            generation: AtomicU64::new(1),
         });
         if config.tier == Tier::Auto {
             engine.start_compile_thread();
@@ -148,7 +152,7 @@ impl<G: Guest> Engine<G> {
         if result == 0 {
             // The other threads are not here.
             for vcpu in vcpus.iter().filter_map(Weak::upgrade) {
-                vcpu.outside();
+                vcpu.leave();
             }
         }
         drop((vcpus, table, compiler));

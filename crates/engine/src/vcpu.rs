@@ -16,13 +16,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// The bit of [`mynah_guest::Core::attention`] that asks for [`Event::Attention`].
 pub const ATTENTION: u32 = 1;
 
+/// No generation: later than all.
+const OUTSIDE: u64 = u64::MAX;
+
 /// What other threads may reach of a vCPU.
 pub(crate) struct Shared {
     /// The jump cache of compiled code.
     jumps: Box<[JumpEntry]>,
     attention: Arc<AtomicU32>,
-    /// Counts entries into compiled code and returns from it: odd inside.
-    entries: AtomicU64,
+    /// The generation of the code cache that the vCPU's thread may be in; [`OUTSIDE`] if none.
+    generation: AtomicU64,
 }
 
 impl Shared {
@@ -35,18 +38,19 @@ impl Shared {
         self.attention.fetch_or(Core::KICK, Ordering::SeqCst);
     }
 
-    pub(crate) fn entries(&self) -> u64 {
-        self.entries.load(Ordering::SeqCst)
+    /// Whether the vCPU may be in compiled code of a generation before `now`.
+    pub(crate) fn is_behind(&self, now: u64) -> bool {
+        self.generation.load(Ordering::SeqCst) < now
     }
 
-    /// Whether the vCPU is in compiled code since `before` was read.
-    pub(crate) fn is_inside(&self, before: u64) -> bool {
-        before % 2 == 1 && self.entries() == before
+    /// Says that the vCPU's thread is in none of the compiled code.
+    pub(crate) fn leave(&self) {
+        self.generation.store(OUTSIDE, Ordering::SeqCst);
     }
 
-    /// The vCPU's thread is not there any more.
-    pub(crate) fn outside(&self) {
-        self.entries.store(0, Ordering::SeqCst);
+    /// Says that the vCPU's thread may be in code of generation `now` from here on, and no older.
+    fn enter(&self, now: u64) {
+        self.generation.store(now, Ordering::SeqCst);
     }
 }
 
@@ -58,6 +62,8 @@ pub struct Vcpu<G: Guest> {
     engine: Arc<Engine<G>>,
     shared: Arc<Shared>,
     compiled_entries: u64,
+    /// What `shared.generation` says while guest code runs.
+    generation: u64,
     /// The jump cache of interpreted code.
     jumps: JumpCache<G>,
     /// Translations found last, by their pc.
@@ -71,7 +77,7 @@ impl<G: Guest> Vcpu<G> {
         let shared = Arc::new(Shared {
             jumps: JumpEntry::cache(),
             attention: cpu.core.attention.clone(),
-            entries: AtomicU64::new(0),
+            generation: AtomicU64::new(OUTSIDE),
         });
         cpu.core.jump_cache = shared.jumps.as_ptr() as usize;
         mynah_jit::attach(&mut cpu, engine.helpers);
@@ -80,7 +86,15 @@ impl<G: Guest> Vcpu<G> {
         vcpus.push(Arc::downgrade(&shared));
         drop(vcpus);
         let found = vec![None; JumpEntry::COUNT].into();
-        Vcpu { cpu, engine, shared, compiled_entries: 0, jumps: JumpCache::default(), found }
+        Vcpu {
+            cpu,
+            engine,
+            shared,
+            compiled_entries: 0,
+            generation: 0,
+            jumps: JumpCache::default(),
+            found,
+        }
     }
 
     /// Runs guest code from `cpu.core.pc` until `env` stops it.
@@ -132,9 +146,12 @@ impl<G: Guest> Vcpu<G> {
     /// Runs translated code until something happens that the environment must see.
     fn execute(&mut self) -> Event {
         self.key();
+        self.generation = self.engine.generation.load(Ordering::SeqCst);
+        self.shared.enter(self.generation);
         self.cpu.core.enter_fp();
         let event = self.translated();
         self.cpu.core.leave_fp();
+        self.shared.leave();
         event
     }
 
@@ -149,6 +166,12 @@ impl<G: Guest> Vcpu<G> {
                 }
                 self.key();
             }
+            let now = self.engine.generation.load(Ordering::Acquire);
+            if now != self.generation {
+                self.generation = now;
+                self.shared.enter(now);
+                slot = None;
+            }
             let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
             let translation = match self.find(key) {
                 Ok(translation) => translation,
@@ -158,7 +181,10 @@ impl<G: Guest> Vcpu<G> {
                 && translation.entry().is_none()
                 && translation.compare.is_none()
             {
+                // Compiling may wait for this vCPU to be outside.
+                self.shared.leave();
                 self.engine.compile(translation, Effort::Quick);
+                self.shared.enter(self.generation);
             }
             let left = match translation.entry() {
                 Some(entry) => {
@@ -166,7 +192,7 @@ impl<G: Guest> Vcpu<G> {
                         Some(slot) => translation.link(slot),
                         None => self.remember(translation, entry),
                     }
-                    self.compiled(translation, &mut slot)
+                    self.compiled(entry, &mut slot)
                 }
                 None => {
                     slot = None;
@@ -198,24 +224,20 @@ impl<G: Guest> Vcpu<G> {
     fn remember(&self, translation: &Translation<G>, entry: usize) {
         let pc = translation.key().pc;
         let place = &self.shared.jumps[JumpEntry::index(pc)];
+        if place.leads_to(pc, entry) {
+            return;
+        }
         place.fill(pc, entry);
         if !translation.is_valid() {
             place.forget(pc);
         }
     }
 
-    /// Runs compiled code from `translation` on.
-    fn compiled(
-        &mut self,
-        translation: &'static Translation<G>,
-        slot: &mut Option<&'static LinkSlot>,
-    ) -> Option<Event> {
+    /// Runs the compiled code at `entry`, which was found in this vCPU's generation.
+    fn compiled(&mut self, entry: usize, slot: &mut Option<&'static LinkSlot>) -> Option<Event> {
         self.compiled_entries += 1;
-        self.shared.entries.fetch_add(1, Ordering::SeqCst);
-        // Whoever flushes the code cache takes the entry away first, then waits for `entries`.
-        let word = translation.entry().map(|entry| mynah_jit::enter(&mut self.cpu, entry));
-        self.shared.entries.fetch_add(1, Ordering::SeqCst);
-        let exit = mynah_jit::Exit::decode(word?);
+        let word = mynah_jit::enter(&mut self.cpu, entry);
+        let exit = mynah_jit::Exit::decode(word);
         match exit {
             mynah_jit::Exit::Unlinked(address) => {
                 let unlinked = LinkSlot::at(address);

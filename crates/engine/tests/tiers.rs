@@ -46,8 +46,11 @@ impl Env<RiscV> for UntilEcall {
 }
 
 fn run(tier: Tier, turns: u64, a3: u64) -> (Event, u64, u64, mynah_engine::Stats) {
+    run_with(Config { tier, threshold: 50, ..Config::default() }, turns, a3)
+}
+
+fn run_with(config: Config, turns: u64, a3: u64) -> (Event, u64, u64, mynah_engine::Stats) {
     mynah_mem::host::signal::install(None);
-    let config = Config { tier, threshold: 50, ..Config::default() };
     let engine = Engine::<RiscV>::new(config, Arc::new(Bytes));
     let mut vcpu = Vcpu::new(engine.clone(), Memory::FLAT);
     vcpu.cpu.core.pc = PROGRAM.as_ptr() as u64;
@@ -80,6 +83,19 @@ fn every_tier_computes_the_same() {
         assert_eq!(event, Event::Trap(trap::of(trap::ECALL)), "{tier:?}");
         assert_eq!(a1, expected(1_000_000), "{tier:?}");
         assert_eq!(stats.units_compiled > 0, tier != Tier::Interpreter, "{tier:?}: {stats:?}");
+    }
+}
+
+#[test]
+fn a_full_code_cache_is_flushed() {
+    for (tier, turns) in [(Tier::Compiler, 300), (Tier::Auto, 300_000)] {
+        let mut cell = 0u64;
+        let at = std::ptr::from_mut(&mut cell) as u64;
+        // Room for one or two of the program's seven blocks.
+        let config = Config { tier, threshold: 5, code_cache: 512 };
+        let (_, a1, _, stats) = run_with(config, turns, at);
+        assert_eq!(a1, expected(turns), "{tier:?}");
+        assert!(stats.blocks_invalidated > 0, "{tier:?}: {stats:?}");
     }
 }
 

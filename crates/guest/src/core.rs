@@ -51,6 +51,12 @@ impl JumpEntry {
         self.pc.store(pc, Ordering::SeqCst);
     }
 
+    /// Whether the entry remembers just this.
+    #[inline]
+    pub fn leads_to(&self, pc: u64, code: usize) -> bool {
+        self.pc.load(Ordering::Relaxed) == pc && self.code.load(Ordering::Relaxed) == code
+    }
+
     /// Forgets the code for `pc`, if that is what the entry remembers.
     pub fn forget(&self, pc: u64) {
         let other = JumpEntry::index(pc) as u64 ^ 1;

@@ -128,6 +128,17 @@ impl<G: Guest> Code<G> {
         fuel == 0 || self.is_stopped()
     }
 
+    /// Counts an entry, unless [`Code::enter`] would want the engine to know of it.
+    #[inline(always)]
+    pub(crate) fn enter_quietly(&self) -> bool {
+        let fuel = self.fuel.load(Ordering::Relaxed);
+        if fuel == 1 || self.is_stopped() {
+            return false;
+        }
+        self.fuel.store(fuel.wrapping_sub(1), Ordering::Relaxed);
+        true
+    }
+
     /// The pc of the guest instruction that the step at `index` belongs to.
     pub(crate) fn pc_at(&self, index: usize) -> u64 {
         let after = self.pcs.partition_point(|&(first, _)| first as usize <= index);

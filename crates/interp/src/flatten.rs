@@ -438,12 +438,12 @@ impl<'b, G: Guest> Flattener<'b, G> {
             }
             Op::TrapIf => {
                 p.barrier = true;
-                p.step.run = step::trap_if;
+                p.step.run = step::trap_if::<G>;
                 self.prepare_args(&mut p, inst)?;
             }
             Op::ExitIf => {
                 p.barrier = true;
-                p.step.run = step::exit_if;
+                p.step.run = step::exit_if::<G>;
                 self.prepare_args(&mut p, inst)?;
                 p.link = Some(inst.imm);
             }
@@ -760,6 +760,8 @@ impl<'b, G: Guest> Flattener<'b, G> {
         if let (Tail::One(next), Some(last)) = (self.tail, self.steps.last_mut())
             && next == dst
             && ty != Ty::V128
+            // The step reads before it writes.
+            && from != dst - 8
         {
             (last.run, last.a) = (step::setting_two(ty), from);
             self.tail = Tail::Two(ty, dst + 8);
@@ -768,7 +770,9 @@ impl<'b, G: Guest> Flattener<'b, G> {
         if let (Tail::Two(as_before, next), Some(last)) = (self.tail, self.steps.last_mut())
             && next == dst
             && ty == as_before
+            && from != dst - 16
         {
+            let from = if from == dst - 8 { last.a } else { from };
             (last.run, last.b) = (step::setting_three(ty), from);
             self.tail = Tail::Closed;
             return;
@@ -780,7 +784,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     fn emit_end(&mut self) -> Result<(), TooManyValues> {
         let block = self.block;
-        let blank = Step { run: step::jump, dst: 0, a: 0, b: 0, c: 0, imm: 0 };
+        let blank = Step { run: step::jump::<G>, dst: 0, a: 0, b: 0, c: 0, imm: 0 };
         match block.end {
             End::Jump(to) | End::Call { to, .. } => self.push_linking(blank, to),
             End::Branch { cond, taken, not } => {

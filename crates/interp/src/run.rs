@@ -40,6 +40,10 @@ pub enum Outcome {
     Fault(Fault),
 }
 
+/// How many blocks may follow one another without a return to the run loop: the stack's limit where
+/// calls in tail position take room.
+const HOPS: usize = 64;
+
 /// Runs `code` and what its links and `cache` lead to. To be called within the guest's
 /// floating-point environment ([`mynah_guest::Core::enter_fp`]); `core.mode` is the mode of `code`.
 ///
@@ -61,10 +65,10 @@ pub fn run<G: Guest>(
             return Leave::Attention;
         }
         cpu.core.interpreted += u64::from(code.guest_insts);
-        let out = enter(code, cpu);
+        let out = enter(code, cpu, HOPS);
         code = match out.kind {
             Kind::Link => {
-                // SAFETY: the link is one of `code`'s, which is never freed while it runs.
+                // SAFETY: the link is that of leaked code, which is never freed while it runs.
                 let by: &'static Link<G> = unsafe { &*out.at.cast() };
                 link = Some(by);
                 match by.get() {
@@ -84,14 +88,14 @@ pub fn run<G: Guest>(
                 }
             }
             Kind::Trap => return Leave::Trap(trap_of(out)),
-            Kind::Fault => return Leave::Fault(fault_of(code, cpu, out)),
+            Kind::Fault => return Leave::Fault(fault_of(cpu)),
         };
     }
 }
 
 /// Runs `code` by itself, once. To be called within the guest's floating-point environment.
 pub fn once<G: Guest>(code: &Code<G>, cpu: &mut Cpu<G>) -> Outcome {
-    let out = enter(code, cpu);
+    let out = enter(code, cpu, 0);
     match out.kind {
         Kind::Link => {
             // SAFETY: the link is one of `code`'s.
@@ -100,7 +104,7 @@ pub fn once<G: Guest>(code: &Code<G>, cpu: &mut Cpu<G>) -> Outcome {
         }
         Kind::Indirect => Outcome::Pc,
         Kind::Trap => Outcome::Trap(trap_of(out)),
-        Kind::Fault => Outcome::Fault(fault_of(code, cpu, out)),
+        Kind::Fault => Outcome::Fault(fault_of(cpu)),
     }
 }
 
@@ -115,10 +119,13 @@ pub fn eval<G: Guest>(block: &Block, cpu: &mut Cpu<G>) -> Result<Outcome, TooMan
 }
 
 #[inline(always)]
-fn enter<G: Guest>(code: &Code<G>, cpu: &mut Cpu<G>) -> Out {
+fn enter<G: Guest>(code: &Code<G>, cpu: &mut Cpu<G>, hops: usize) -> Out {
     let first: *const Step = code.steps.as_ptr();
     // SAFETY: `flatten` made the steps for a `Cpu<G>`; the last of them leaves the block.
-    unsafe { ((*first).run)(first, std::ptr::from_mut(cpu).cast()) }
+    unsafe {
+        let code = std::ptr::from_ref(code).cast();
+        ((*first).run)(first, std::ptr::from_mut(cpu).cast(), code, hops)
+    }
 }
 
 fn trap_of(out: Out) -> Trap {
@@ -127,9 +134,6 @@ fn trap_of(out: Out) -> Trap {
 }
 
 #[cold]
-fn fault_of<G: Guest>(code: &Code<G>, cpu: &mut Cpu<G>, out: Out) -> Fault {
-    let index = (out.at as usize - code.steps.as_ptr() as usize) / size_of::<Step>();
-    cpu.core.pc = code.pc_at(index);
-    cpu.recover(&code.recover, cpu.core.pc);
+fn fault_of<G: Guest>(cpu: &mut Cpu<G>) -> Fault {
     cpu.take_fault().expect("a step that faults leaves the fault in the vCPU")
 }

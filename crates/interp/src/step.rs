@@ -1,14 +1,14 @@
 //! Steps: what flattened code is made of, and the functions that run them.
 //!
 //! A step's function does its work and ends by calling the next step's, in tail position, so that
-//! an optimised build threads through a block without a loop; nothing depends on that but speed and
-//! a little stack, since every block returns to the run loop.
+//! an optimised build threads through blocks without a loop. Nothing depends on that but speed and
+//! a little stack, since control returns to the run loop every so many blocks.
 //!
 //! Scalars stand zero-extended in 8 bytes. A narrow operand is cut to its type as it is read, so
 //! the low part of a wider value is the value at the same offset.
 #![expect(unsafe_code, reason = "operands are reached by their offset in the vCPU")]
 
-use crate::Link;
+use crate::{Code, Link};
 use mynah_guest::{Cause, Core, Cpu, Fault, Guest, HelperFn, MemFault};
 use mynah_ir::ops::{Rule, ScalarOp, VectorOp, Visitor};
 use mynah_ir::{Align, Args, MemOp, Op, Rmw, Ty};
@@ -28,12 +28,13 @@ pub(crate) struct Step {
     pub(crate) imm: u64,
 }
 
-/// A step's function.
+/// A step's function. `hops` is how many more blocks may follow before it returns.
 ///
 /// # Safety
-/// `step` lies in a [`crate::Code`] of some guest, behind which its block's end follows, and `cpu`
-/// is the only pointer in use to a `Cpu` of that guest.
-pub(crate) type Run = unsafe extern "C" fn(step: *const Step, cpu: *mut u8) -> Out;
+/// `step` lies in `code`, a [`Code`] of some guest, its block's end behind it, and `cpu` is the
+/// only pointer in use to a `Cpu` of that guest.
+pub(crate) type Run =
+    unsafe extern "C" fn(step: *const Step, cpu: *mut u8, code: *const (), hops: usize) -> Out;
 
 /// How a block was left, and where.
 #[derive(Clone, Copy, Debug)]
@@ -48,26 +49,30 @@ pub(crate) struct Out {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(crate) enum Kind {
-    /// By the link at `at`.
+    /// By the link at `at`; the code there is not known, or may not be entered just like that.
     Link,
     /// To `core.pc`.
     Indirect,
     /// To the environment, with the trap in the step's immediate; `core.pc` is set.
     Trap,
-    /// A fault, which `core.fault` holds.
+    /// A fault, which `core.fault` holds; `core.pc` and the state are those before the
+    /// instruction.
     Fault,
 }
 
-/// Defines step functions. The body is unsafe, sees the step as `$s` and the vCPU as `$cpu`, and
-/// yields `None` to go on with the next step.
+/// Defines step functions. The body is unsafe, sees the step as `$s`, the vCPU as `$cpu` and, if it
+/// asks for them, the code and the hops, and yields `None` to go on with the next step.
 macro_rules! steps {
-    ($($(#[doc = $doc:literal])+ fn $name:ident $(<$($g:ident : $bound:ident),* $(; $($k:ident : $kt:ty),*)?>)?
-        ($s:ident, $cpu:ident) $body:block)*) => {$(
-        $(#[doc = $doc])+
+    ($($(#[$attribute:meta])+ fn $name:ident $(<$($g:ident : $bound:ident),* $(; $($k:ident : $kt:ty),*)?>)?
+        ($s:ident, $cpu:ident $(, $code:ident, $hops:ident)?) $body:block)*) => {$(
+        $(#[$attribute])+
         pub(crate) unsafe extern "C" fn $name$(<$($g: $bound,)* $($(const $k: $kt),*)?>)?(
             step: *const Step,
             $cpu: *mut u8,
+            code: *const (),
+            hops: usize,
         ) -> Out {
+            $(let ($code, $hops) = (code, hops);)?
             // SAFETY: the contract of `Run`: operands' offsets are valid for what the step
             // accesses, and a step that does not leave is followed by another.
             unsafe {
@@ -76,7 +81,7 @@ macro_rules! steps {
                 match out {
                     None => {
                         let next = step.add(1);
-                        ((*next).run)(next, $cpu)
+                        ((*next).run)(next, $cpu, code, hops)
                     }
                     Some(out) => out,
                 }
@@ -167,13 +172,42 @@ unsafe fn vector_arg<O: VectorOp, const T: usize>(cpu: *const u8, offset: u16, i
     }
 }
 
+/// Leaves by one of the two links of the branch `step`.
 #[inline(always)]
-unsafe fn leave_by<G: Guest>(step: &Step, taken: bool) -> Option<Out> {
+unsafe fn leave_by<G: Guest>(step: &Step, cpu: *mut u8, hops: usize, taken: bool) -> Out {
     // SAFETY: behind a branch stands a step whose immediate is the address of two links, that for
     // a true condition first.
-    let links = unsafe { (*std::ptr::from_ref(step).add(1)).imm } as *const Link<G>;
-    let link = links.wrapping_add(usize::from(!taken));
-    Some(Out { kind: Kind::Link, at: link.cast() })
+    unsafe {
+        let links = (*std::ptr::from_ref(step).add(1)).imm as *const Link<G>;
+        follow(links.add(usize::from(!taken)), cpu, hops)
+    }
+}
+
+/// Goes on in the code that `link` leads to, if that asks for nothing.
+#[inline(always)]
+unsafe fn follow<G: Guest>(link: *const Link<G>, cpu: *mut u8, hops: usize) -> Out {
+    // SAFETY: the link is one of the running code's; a `Cpu` starts with its `Core`; code that is
+    // linked is never freed while it may be entered.
+    unsafe {
+        let core = cpu.cast::<Core>();
+        if let Some(next) = (*link).get()
+            && hops != 0
+            && (*core).attention.load(Ordering::Relaxed) == 0
+            && next.enter_quietly()
+        {
+            (*core).interpreted += u64::from(next.guest_insts);
+            let first = next.steps.as_ptr();
+            return ((*first).run)(first, cpu, std::ptr::from_ref(next).cast(), hops - 1);
+        }
+        // A call too, so that both ways are calls in tail position.
+        stay(link.cast(), cpu, std::ptr::null(), 0)
+    }
+}
+
+/// Returns to the run loop, which looks at the link.
+#[inline(never)]
+unsafe extern "C" fn stay(link: *const Step, _: *mut u8, _: *const (), _: usize) -> Out {
+    Out { kind: Kind::Link, at: link.cast() }
 }
 
 /// Calls the helper in the immediate with the first `N` of a, b, c; the others are 0.
@@ -189,20 +223,28 @@ unsafe fn call_helper<G: Guest, const N: usize>(s: &Step, cpu: *mut u8) -> u64 {
     }
 }
 
+/// Leaves at a fault of `step`, which `core.fault` holds.
 #[cold]
 #[inline(never)]
-unsafe fn refused(step: *const Step, cpu: *mut u8, fault: MemFault) -> Out {
-    // SAFETY: a `Cpu` starts with its `Core`.
-    unsafe { (*cpu.cast::<Core>()).fault = Some(Fault::Memory(fault)) };
-    Out { kind: Kind::Fault, at: step.cast() }
+unsafe fn faulted<G: Guest>(step: *const Step, cpu: *mut u8, code: *const ()) -> Out {
+    // SAFETY: `cpu` is a `Cpu<G>`, and `code` a `Code<G>` in which `step` lies.
+    unsafe {
+        let (cpu, code) = (&mut *cpu.cast::<Cpu<G>>(), &*code.cast::<Code<G>>());
+        cpu.core.pc = code.pc_at(step.offset_from_unsigned(code.steps.as_ptr()));
+        cpu.recover(&code.recover, cpu.core.pc);
+    }
+    Out { kind: Kind::Fault, at: std::ptr::null() }
 }
 
 /// Leaves with the memory fault of a failed access.
 macro_rules! access {
-    ($s:ident, $cpu:ident, $result:expr) => {
+    ($s:ident, $cpu:ident, $code:ident, $result:expr) => {
         match $result {
             Ok(value) => value,
-            Err(fault) => return refused($s, $cpu, fault),
+            Err(fault) => {
+                (*$cpu.cast::<Core>()).fault = Some(Fault::Memory(fault));
+                return faulted::<G>($s, $cpu, $code);
+            }
         }
     };
 }
@@ -219,12 +261,12 @@ steps! {
         None
     }
     /// Leaves by one of two links, as the comparison of a and b says.
-    fn branch<O: ScalarOp, G: Guest; T: usize>(s, cpu) {
-        leave_by::<G>(s, O::eval(scalar_args::<O, T>(s, cpu)) != 0)
+    fn branch<O: ScalarOp, G: Guest; T: usize>(s, cpu, _code, hops) {
+        Some(leave_by::<G>(s, cpu, hops, O::eval(scalar_args::<O, T>(s, cpu)) != 0))
     }
     /// Leaves by one of two links, as the comparison of a and the immediate says.
-    fn branch_constant<O: ScalarOp, G: Guest; T: usize>(s, cpu) {
-        leave_by::<G>(s, O::eval(constant_args::<O, T>(s, cpu)) != 0)
+    fn branch_constant<O: ScalarOp, G: Guest; T: usize>(s, cpu, _code, hops) {
+        Some(leave_by::<G>(s, cpu, hops, O::eval(constant_args::<O, T>(s, cpu)) != 0))
     }
     /// dst = the vector operation on a, b, c.
     fn vector<O: VectorOp; T: usize>(s, cpu) {
@@ -264,23 +306,23 @@ steps! {
     }
     /// The two words at dst = the immediate; a.
     fn set_two<; T: usize>(s, cpu) {
-        write(cpu, s.dst, s.imm);
-        write(cpu, s.dst + 8, read(cpu, s.a) & ty(T).mask());
+        let words = [s.imm, read(cpu, s.a) & ty(T).mask()];
+        cpu.add(s.dst.into()).cast::<[u64; 2]>().write(words);
         None
     }
     /// The three words at dst = the immediate; a; b.
     fn set_three<; T: usize>(s, cpu) {
-        write(cpu, s.dst, s.imm);
-        write(cpu, s.dst + 8, read(cpu, s.a) & ty(T).mask());
-        write(cpu, s.dst + 16, read(cpu, s.b) & ty(T).mask());
+        let (a, b) = (read(cpu, s.a), read(cpu, s.b));
+        let words = [s.imm, a & ty(T).mask(), b & ty(T).mask()];
+        cpu.add(s.dst.into()).cast::<[u64; 3]>().write(words);
         None
     }
     /// The three words at dst = the immediate's low half; a; the immediate's high half, its sign
     /// above.
     fn set_three_constant<; T: usize>(s, cpu) {
-        write(cpu, s.dst, s.imm & 0xffff_ffff);
-        write(cpu, s.dst + 8, read(cpu, s.a) & ty(T).mask());
-        write(cpu, s.dst + 16, ((s.imm as i64) >> 32) as u64);
+        let a = read(cpu, s.a) & ty(T).mask();
+        let words = [s.imm & 0xffff_ffff, a, ((s.imm as i64) >> 32) as u64];
+        cpu.add(s.dst.into()).cast::<[u64; 3]>().write(words);
         None
     }
     /// dst = a of type `S`, its sign above, cut to type `T`.
@@ -296,10 +338,10 @@ steps! {
         None
     }
     /// As `call`, of a helper that may fault.
-    fn call_faulting<G: Guest; N: usize>(s, cpu) {
+    fn call_faulting<G: Guest; N: usize>(s, cpu, code, _hops) {
         let result = call_helper::<G, N>(s, cpu);
         if (*cpu.cast::<Core>()).fault_pending != 0 {
-            Some(Out { kind: Kind::Fault, at: std::ptr::from_ref(s).cast() })
+            Some(faulted::<G>(s, cpu, code))
         } else {
             write(cpu, s.dst, result);
             None
@@ -313,28 +355,30 @@ steps! {
     }
 
     /// Leaves with the trap in the immediate if a.
-    fn trap_if(s, cpu) {
+    fn trap_if<G: Guest>(s, cpu, code, _hops) {
         if read(cpu, s.a) & 1 == 0 {
             None
         } else {
             let trap = mynah_ir::Trap::unpack(s.imm);
             (*cpu.cast::<Core>()).fault = Some(Fault::Trap(trap));
-            Some(Out { kind: Kind::Fault, at: std::ptr::from_ref(s).cast() })
+            Some(faulted::<G>(s, cpu, code))
         }
     }
     /// Leaves by the link in the immediate if a.
-    fn exit_if(s, cpu) {
-        let leaves = read(cpu, s.a) & 1 != 0;
-        leaves.then_some(Out { kind: Kind::Link, at: s.imm as *const () })
+    fn exit_if<G: Guest>(s, cpu, _code, hops) {
+        if read(cpu, s.a) & 1 == 0 {
+            None
+        } else {
+            Some(follow(s.imm as *const Link<G>, cpu, hops))
+        }
     }
     /// Leaves by the link in the immediate.
-    fn jump(s, cpu) {
-        let _ = cpu;
-        Some(Out { kind: Kind::Link, at: s.imm as *const () })
+    fn jump<G: Guest>(s, cpu, _code, hops) {
+        Some(follow(s.imm as *const Link<G>, cpu, hops))
     }
     /// Leaves by one of two links, as the truth value a says.
-    fn branch_if<G: Guest>(s, cpu) {
-        leave_by::<G>(s, read(cpu, s.a) & 1 != 0)
+    fn branch_if<G: Guest>(s, cpu, _code, hops) {
+        Some(leave_by::<G>(s, cpu, hops, read(cpu, s.a) & 1 != 0))
     }
     /// Leaves to the guest address a.
     fn indirect(s, cpu) {
@@ -349,7 +393,7 @@ steps! {
 }
 
 /// Holds data of the step before; never run.
-pub(crate) unsafe extern "C" fn data(_: *const Step, _: *mut u8) -> Out {
+pub(crate) unsafe extern "C" fn data(_: *const Step, _: *mut u8, _: *const (), _: usize) -> Out {
     std::process::abort()
 }
 
@@ -402,6 +446,8 @@ pub(crate) trait Operand: Unit + 'static {
     /// # Safety
     /// As [`Run`].
     unsafe fn put(self, cpu: *mut u8, offset: u16);
+    /// The low bits of `value`.
+    fn cut(value: u64) -> Self;
 }
 
 macro_rules! operands {
@@ -416,6 +462,10 @@ macro_rules! operands {
             unsafe fn put(self, cpu: *mut u8, offset: u16) {
                 // SAFETY: as the caller's.
                 unsafe { write(cpu, offset, self.into()) }
+            }
+            #[inline(always)]
+            fn cut(value: u64) -> $unit {
+                value as $unit
             }
         }
     )*};
@@ -434,6 +484,18 @@ impl Operand for u128 {
         // SAFETY: as the caller's.
         unsafe { write128(cpu, offset, self) }
     }
+    #[inline(always)]
+    fn cut(value: u64) -> u128 {
+        value.into()
+    }
+}
+
+/// Address and value of a [`store_constant`].
+#[inline(always)]
+unsafe fn constant_store<U: Operand>(s: &Step, cpu: *const u8) -> (u64, U) {
+    // SAFETY: as the caller's.
+    let va = unsafe { read(cpu, s.a) }.wrapping_add(s.imm as i32 as u64);
+    (va, U::cut(((s.imm as i64) >> 32) as u64))
 }
 
 fn aligned(va: u64, bytes: u64, access: Access) -> Result<(), MemFault> {
@@ -443,69 +505,107 @@ fn aligned(va: u64, bytes: u64, access: Access) -> Result<(), MemFault> {
     Err(MemFault { va, access, cause: Cause::Misaligned })
 }
 
+/// Whether `va` is as a `NATURAL` access of `bytes` wants it.
+#[inline(always)]
+fn is_fit<const NATURAL: bool>(va: u64, bytes: u64) -> bool {
+    !NATURAL || va & (bytes - 1) == 0
+}
+
 steps! {
     /// dst = the value at the address.
-    fn load<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu) {
+    fn load<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu, code, hops) {
+        let va = F::address(s, cpu);
+        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        if is_fit::<NATURAL>(va, U::BYTES) && let Some(value) = memory.try_load::<U>(va) {
+            value.put(cpu, s.dst);
+            None
+        } else {
+            Some(load_again::<G, U, F, NATURAL>(s, cpu, code, hops))
+        }
+    }
+    /// The same, with the fault if there is one: `load` needs no frame for it.
+    #[cold]
+    #[inline(never)]
+    fn load_again<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu, code, _hops) {
         let va = F::address(s, cpu);
         if NATURAL {
-            access!(s, cpu, aligned(va, U::BYTES, Access::Read));
+            access!(s, cpu, code, aligned(va, U::BYTES, Access::Read));
         }
         let memory = &(*cpu.cast::<Cpu<G>>()).memory;
-        access!(s, cpu, memory.load::<U>(va)).put(cpu, s.dst);
+        access!(s, cpu, code, memory.load::<U>(va)).put(cpu, s.dst);
         None
     }
     /// The value at the address = dst.
-    fn store<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu) {
+    fn store<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu, code, hops) {
+        let va = F::address(s, cpu);
+        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        let fit = is_fit::<NATURAL>(va, U::BYTES);
+        if fit && memory.try_store(va, U::get(cpu, s.dst)).is_some() {
+            None
+        } else {
+            Some(store_again::<G, U, F, NATURAL>(s, cpu, code, hops))
+        }
+    }
+    /// The same, with the fault if there is one.
+    #[cold]
+    #[inline(never)]
+    fn store_again<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu, code, _hops) {
         let va = F::address(s, cpu);
         if NATURAL {
-            access!(s, cpu, aligned(va, U::BYTES, Access::Write));
+            access!(s, cpu, code, aligned(va, U::BYTES, Access::Write));
         }
         let memory = &(*cpu.cast::<Cpu<G>>()).memory;
-        access!(s, cpu, memory.store(va, U::get(cpu, s.dst)));
+        access!(s, cpu, code, memory.store(va, U::get(cpu, s.dst)));
         None
     }
     /// The value at a plus the immediate's low half, its sign above = the immediate's high half,
     /// its sign above.
-    fn store_constant<G: Guest; T: usize>(s, cpu) {
-        let va = read(cpu, s.a).wrapping_add(s.imm as i32 as u64);
-        let value = ((s.imm as i64) >> 32) as u64;
+    fn store_constant<G: Guest, U: Operand>(s, cpu, code, hops) {
+        let (va, value) = constant_store::<U>(s, cpu);
         let memory = &(*cpu.cast::<Cpu<G>>()).memory;
-        access!(s, cpu, match ty(T) {
-            Ty::I8 => memory.store(va, value as u8),
-            Ty::I16 => memory.store(va, value as u16),
-            Ty::I32 => memory.store(va, value as u32),
-            _ => memory.store(va, value),
-        });
+        if memory.try_store(va, value).is_some() {
+            None
+        } else {
+            Some(store_constant_again::<G, U>(s, cpu, code, hops))
+        }
+    }
+    /// The same, with the fault if there is one.
+    #[cold]
+    #[inline(never)]
+    fn store_constant_again<G: Guest, U: Operand>(s, cpu, code, _hops) {
+        let (va, value) = constant_store::<U>(s, cpu);
+        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        access!(s, cpu, code, memory.store(va, value));
         None
     }
     /// dst = the value at a, which is changed as c ([`Rmw`] and [`MemOp`]) says with b.
-    fn rmw<G: Guest; T: usize>(s, cpu) {
+    fn rmw<G: Guest; T: usize>(s, cpu, code, _hops) {
         let (va, arg) = (read(cpu, s.a), read(cpu, s.b) & ty(T).mask());
         let bytes = ty(T).bytes();
         if MemOp::unpack(s.imm).align == Align::Natural {
-            access!(s, cpu, aligned(va, bytes.into(), Access::Write));
+            access!(s, cpu, code, aligned(va, bytes.into(), Access::Write));
         }
         let op = Rmw::unpack(s.imm);
         let memory = &(*cpu.cast::<Cpu<G>>()).memory;
-        let old = access!(s, cpu, memory.update(va, bytes, |old| op.apply(ty(T), old, arg)));
+        let old = access!(s, cpu, code, memory.update(va, bytes, |old| op.apply(ty(T), old, arg)));
         write(cpu, s.dst, old);
         None
     }
     /// dst = the value at a; if it is b, c takes its place.
-    fn cas<G: Guest; T: usize>(s, cpu) {
+    fn cas<G: Guest; T: usize>(s, cpu, code, _hops) {
         let va = read(cpu, s.a);
         let bytes = ty(T).bytes();
         if MemOp::unpack(s.imm).align == Align::Natural || matches!(ty(T), Ty::V128) {
-            access!(s, cpu, aligned(va, bytes.into(), Access::Write));
+            access!(s, cpu, code, aligned(va, bytes.into(), Access::Write));
         }
         let memory = &(*cpu.cast::<Cpu<G>>()).memory;
         if matches!(ty(T), Ty::V128) {
             let (expected, new) = (read128(cpu, s.b), read128(cpu, s.c));
-            let old = access!(s, cpu, memory.compare_exchange128(va, expected, new));
+            let old = access!(s, cpu, code, memory.compare_exchange128(va, expected, new));
             write128(cpu, s.dst, old);
         } else {
             let (expected, new) = (read(cpu, s.b) & ty(T).mask(), read(cpu, s.c) & ty(T).mask());
-            let old = access!(s, cpu, memory.compare_exchange(va, bytes, expected, new));
+            let old = access!(s, cpu, code, memory.compare_exchange(va, bytes, expected, new));
             write(cpu, s.dst, old);
         }
         None
@@ -695,9 +795,14 @@ pub(crate) fn storing<G: Guest, F: Form>(ty: Ty, mem: MemOp) -> Run {
     by_unit!(ty, mem.align == Align::Natural, store, F)
 }
 
-/// The step function that stores a constant.
+/// The step function that stores an integer constant.
 pub(crate) fn storing_constant<G: Guest>(ty: Ty) -> Run {
-    by_ty!(ty, T => store_constant::<G, T>)
+    match ty {
+        Ty::I8 => store_constant::<G, u8>,
+        Ty::I16 => store_constant::<G, u16>,
+        Ty::I32 => store_constant::<G, u32>,
+        _ => store_constant::<G, u64>,
+    }
 }
 
 /// The step function of a call of a helper with `count` arguments, which may fault.

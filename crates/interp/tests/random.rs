@@ -4,7 +4,7 @@ use mynah_guest::toy::{State, Toy};
 use mynah_guest::{Cpu, Fault, Guest, GuestNames};
 use mynah_interp::{Outcome, eval};
 use mynah_ir::ops::{Imm, Rule};
-use mynah_ir::{Align, Args, Block, BlockKey, End, Inst, MemOp, NONE, Op, Order, Rmw};
+use mynah_ir::{Align, Args, Block, BlockKey, Effect, End, Inst, MemOp, NONE, Op, Order, Rmw};
 use mynah_ir::{Slot, Trap, Ty, Value, print, verify};
 use mynah_mem::Memory;
 
@@ -116,6 +116,11 @@ impl Generator<'_> {
         let op = self.random.pick(Op::ALL);
         let info = op.info();
         let ty = self.random.pick(info.types);
+        // What may fault comes first in its guest instruction.
+        if matches!(info.effect, Effect::Memory | Effect::Leaves | Effect::Helper) {
+            let pc = 0x1000 + self.insts.len() as u64;
+            self.push(Op::Insn, Ty::I64, &[], pc);
+        }
         match op {
             Op::Insn => {
                 let pc = 0x1000 + self.insts.len() as u64;

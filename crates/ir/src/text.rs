@@ -252,7 +252,7 @@ fn parse_header(words: &mut Words<'_>) -> Result<(BlockKey, u32, u32), ParseErro
 
 fn parse_recover(words: &mut Words<'_>, pc: u64, names: &dyn Names) -> Result<Recover, ParseError> {
     words.word("recover")?;
-    let mut slot =
+    let slot =
         |words: &mut Words<'_>| named(words, 's', |i| names.slot(i)).map(|index| Slot(index as u8));
     let target = slot(words)?;
     let constant = words.peek().is_some_and(|w| w.starts_with(|c: char| c.is_ascii_digit()));

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "maps memory and writes code into it")]
 
 use crate::{Artifact, Unit};
-use mynah_mem::host::signal::register_code;
+use mynah_mem::host::signal::{register_code, unregister_code};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Mutex;
@@ -83,6 +83,17 @@ impl CodeCache {
             map_shared(Some(at), self.size, protection, &fd)?;
         }
         Ok(())
+    }
+}
+
+impl Drop for CodeCache {
+    fn drop(&mut self) {
+        unregister_code(self.execute);
+        for at in [self.write, self.execute] {
+            // SAFETY: unmaps this cache's own mapping, which nothing uses any more: units are run
+            // by vCPUs, which keep the engine that keeps the cache.
+            unsafe { libc::munmap(at as *mut libc::c_void, self.size) };
+        }
     }
 }
 

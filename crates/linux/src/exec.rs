@@ -27,10 +27,18 @@ pub(crate) struct Resolved {
 /// The program at `path`, behind any scripts (execve(2), "Interpreter scripts"). `find` tells
 /// where an absolute path is found.
 pub(crate) fn resolve(path: &Path, find: impl Fn(&Path) -> PathBuf) -> Result<Resolved, Error> {
+    let given = path;
     let mut path = path.to_owned();
     let mut args: Option<Vec<OsString>> = None;
     for _ in 0..MAX_SCRIPTS {
-        let fail = |errno: Errno| Error { path: path.clone(), errno, text: errno.to_string() };
+        let fail = |errno: Errno| Error {
+            path: given.to_owned(),
+            errno,
+            text: match path == given {
+                true => errno.to_string(),
+                false => format!("its interpreter {}: {errno}", path.display()),
+            },
+        };
         let name = c_string(path.as_os_str());
         let execute = [libc::AT_FDCWD as u64, name.as_ptr() as u64, libc::X_OK as u64, 0, 0, 0];
         host::call(libc::SYS_faccessat, execute).map_err(fail)?;
@@ -48,7 +56,8 @@ pub(crate) fn resolve(path: &Path, find: impl Fn(&Path) -> PathBuf) -> Result<Re
         args = Some([interpreter.clone()].into_iter().chain(argument).chain(rest).collect());
         path = find(Path::new(&interpreter));
     }
-    Err(Error { path, errno: Errno::ELOOP, text: "too many scripts interpret each other".into() })
+    let text = "too many scripts interpret each other".into();
+    Err(Error { path: given.to_owned(), errno: Errno::ELOOP, text })
 }
 
 /// The interpreter and its argument if the file is a script; `Some(None)` if its line is bad.

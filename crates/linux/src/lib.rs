@@ -23,7 +23,7 @@ pub use error::Error;
 
 use abi::Abi;
 use call::Call;
-use mynah_engine::{Config, Engine, Stats, Vcpu};
+use mynah_engine::{Config, Engine, Vcpu};
 use mynah_loader::Machine;
 use mynah_mem::Memory;
 use process::{CallTable, Process};
@@ -34,6 +34,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::time::Instant;
 use task::Task;
 use thread::Thread;
 
@@ -115,6 +116,7 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
         threads: Arc::new(AtomicUsize::new(1)),
         leader_status: Arc::new(AtomicI32::new(0)),
         first_tid: Thread::id(),
+        started: Instant::now(),
     };
     let thread = Thread {
         process: Arc::new(process),
@@ -145,9 +147,4 @@ fn set_name(program: &image::Program) {
     bytes[..len].copy_from_slice(&name[..len]);
     let set = libc::PR_SET_NAME as u64;
     _ = host::call(libc::SYS_prctl, [set, bytes.as_ptr() as u64, 0, 0, 0, 0]);
-}
-
-/// Reports what the engine did.
-fn report(stats: &Stats) {
-    eprintln!("{stats}");
 }

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize};
+use std::time::Instant;
 
 /// A guest process.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub(crate) struct Process {
     pub leader_status: Arc<AtomicI32>,
     /// The first thread's number when Mynah started.
     pub first_tid: i32,
+    /// When Mynah started it.
+    pub started: Instant,
     /// The calls by the guest's numbers.
     pub calls: Arc<CallTable>,
 }

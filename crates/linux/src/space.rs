@@ -607,3 +607,115 @@ impl Drop for Space {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRIVATE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    const FIXED: i32 = PRIVATE | libc::MAP_FIXED;
+
+    /// Maps pages where the host puts nothing of its own, so that holes stay free.
+    fn map(space: &Space, pages: u64, prot: u32) -> u64 {
+        static NEXT: AtomicUsize = AtomicUsize::new(0x20_0000_0000);
+        mynah_mem::host::signal::install(None);
+        let at = NEXT.fetch_add(1 << 30, Ordering::Relaxed) as u64;
+        let flags = PRIVATE | libc::MAP_FIXED_NOREPLACE;
+        space.mmap(at, pages * PAGE, prot, flags, -1, 0).expect("memory")
+    }
+
+    #[test]
+    fn ranges_are_split_and_joined() {
+        let space = Space::default();
+        let at = map(&space, 8, READ | WRITE);
+        let areas = || space.table().areas(at..at + 8 * PAGE);
+        assert_eq!(areas().len(), 1);
+        space.mprotect(at + 2 * PAGE, PAGE, READ).expect("its own");
+        assert_eq!(areas().len(), 3);
+        assert_eq!(areas()[1].1, Area { end: at + 3 * PAGE, prot: READ, shared: false });
+        space.mprotect(at + 2 * PAGE, PAGE, READ | WRITE).expect("its own");
+        assert_eq!(areas().len(), 1);
+        space.munmap(at + 4 * PAGE, PAGE).expect("its own");
+        assert_eq!(areas().len(), 2);
+        assert!(!space.owns(at, 8 * PAGE));
+        assert_eq!(space.mprotect(at, 8 * PAGE, READ), Err(Errno::ENOMEM));
+        assert_eq!(space.load::<u8>(at + 4 * PAGE), Err(Errno::EFAULT));
+        space.mmap(at + 3 * PAGE, 3 * PAGE, READ, FIXED, -1, 0).expect("its own and a gap");
+        assert!(space.owns(at, 8 * PAGE));
+    }
+
+    #[test]
+    fn mynahs_own_memory_is_never_replaced() {
+        let space = Space::default();
+        let own = vec![7_u8; 16 * PAGE as usize];
+        let at = (own.as_ptr() as u64).next_multiple_of(PAGE);
+        let result = space.mmap(at, 4 * PAGE, READ, FIXED, -1, 0);
+        assert_eq!(result, Err(Errno::ENOMEM));
+        assert_eq!(space.munmap(at, 4 * PAGE), Ok(0));
+        assert_eq!(space.mprotect(at, 4 * PAGE, 0), Err(Errno::ENOMEM));
+        let guest = map(&space, 1, READ);
+        let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+        assert_eq!(space.mremap(guest, PAGE, PAGE, flags, at), Err(Errno::ENOMEM));
+        assert!(own.iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn the_data_segment_grows_and_shrinks() {
+        let space = Space::default();
+        let start = map(&space, 64, 0);
+        space.munmap(start, 64 * PAGE).expect("its own");
+        space.set_brk(start + 5);
+        assert_eq!(space.brk(0), start + 5);
+        assert_eq!(space.brk(start + 3 * PAGE), start + 3 * PAGE);
+        space.store(start + 2 * PAGE, 5_u32).expect("it is writable");
+        assert_eq!(space.brk(start + PAGE), start + PAGE);
+        assert_eq!(space.load::<u32>(start + 2 * PAGE), Err(Errno::EFAULT));
+        assert_eq!(space.brk(start + 3 * PAGE), start + 3 * PAGE);
+        assert_eq!(space.load::<u32>(start + 2 * PAGE), Ok(0));
+        assert_eq!(space.brk(u64::MAX), start + 3 * PAGE);
+    }
+
+    #[test]
+    fn writes_to_code_are_caught_until_there_are_too_many() {
+        let space = std::sync::Arc::new(Space::default());
+        let told = std::sync::Arc::new(AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&told);
+        space.connect(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let at = map(&space, 2, READ | WRITE | EXEC);
+        for n in 1..=usize::from(MAX_FAULTS) {
+            assert_eq!(space.watch(at), Ok(Watch::Caught));
+            assert!(Memory::FLAT.store(at, n as u64).is_err());
+            assert_eq!(space.write_refused(at), Refused::Watched);
+            assert_eq!(told.load(Ordering::Relaxed), n);
+            assert_eq!(Memory::FLAT.store(at, n as u64), Ok(()));
+            assert_eq!(space.write_refused(at), Refused::Allowed);
+        }
+        assert_eq!(space.watch(at), Ok(Watch::Compare));
+        assert_eq!(space.watch(at + PAGE), Ok(Watch::Caught));
+        space.store(at + PAGE, 1_u8).expect("Mynah's writes are the guest's");
+        assert!(!space.watches());
+        space.mprotect(at, 2 * PAGE, READ | EXEC).expect("its own");
+        assert_eq!(space.write_refused(at), Refused::Denied);
+    }
+
+    #[test]
+    fn only_executable_bytes_are_fetched() {
+        let space = Space::default();
+        let at = map(&space, 3, READ | WRITE);
+        space.mprotect(at, 2 * PAGE, READ | EXEC).expect("its own");
+        let mut buffer = [0; 16];
+        assert_eq!(space.fetch(at + PAGE - 4, &mut buffer), Ok(16));
+        assert_eq!(space.fetch(at + 2 * PAGE - 4, &mut buffer), Ok(4));
+        let refused = |va, cause| Err(MemFault { va, access: Access::Fetch, cause });
+        let data = at + 2 * PAGE;
+        assert_eq!(space.fetch(data, &mut buffer), refused(data, Cause::Protected));
+        assert_eq!(
+            space.watch(data),
+            refused(data, Cause::Protected).map(|_: usize| Watch::Caught)
+        );
+        space.munmap(at, 3 * PAGE).expect("its own");
+        assert_eq!(space.fetch(at, &mut buffer), refused(at, Cause::Unmapped));
+    }
+}

@@ -18,6 +18,9 @@ pub(crate) fn line(
     let writer = Writer { space, args, result: result.and_then(Result::ok) };
     let mut text = format!("{}(", row.name);
     for (index, arg) in row.args.iter().enumerate() {
+        if matches!(arg.kind, Kind::Mode) && !creates(row, args, index) {
+            break;
+        }
         if index > 0 {
             text.push_str(", ");
         }
@@ -25,6 +28,13 @@ pub(crate) fn line(
     }
     text.push(')');
     finish(text, result)
+}
+
+/// Whether the mode in argument `index` counts: open(2) looks at it only if it makes a file.
+fn creates(row: &Row, args: &[u64; 6], index: usize) -> bool {
+    const CREATES: i32 = libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY;
+    let after_flags = index > 0 && matches!(row.args[index - 1].kind, Kind::Mixed(..));
+    !after_flags || args[index - 1] & CREATES as u64 != 0
 }
 
 /// Call `name`, of which nothing more is known.

@@ -66,9 +66,7 @@ impl<A: Abi> Task<A> {
 
     /// Ends the process.
     fn finish(&self, status: i32) -> ! {
-        if self.process().options.stats {
-            crate::report(&self.engine.stats());
-        }
+        trace::stats(self.process(), &self.engine.stats());
         _ = host::call(libc::SYS_exit_group, [status as u64, 0, 0, 0, 0, 0]);
         std::process::abort()
     }
@@ -76,9 +74,7 @@ impl<A: Abi> Task<A> {
     /// Ends the process by `signal`.
     fn die(&self, signal: i32) -> ! {
         trace::killed(self.process(), signal);
-        if self.process().options.stats {
-            crate::report(&self.engine.stats());
-        }
+        trace::stats(self.process(), &self.engine.stats());
         signal::die(signal)
     }
 

@@ -1,9 +1,10 @@
-//! What `--strace` writes to stderr, and when.
+//! What `--strace` and `--stats` write to stderr.
 
 use crate::row::Row;
 use crate::signal::SigInfo;
 use crate::thread::Thread;
 use crate::{Errno, Process, host, strace};
+use mynah_engine::Stats;
 use std::sync::atomic::Ordering;
 
 /// A call has returned, or will not.
@@ -56,11 +57,24 @@ pub(crate) fn killed(process: &Process, signal: i32) {
     }
 }
 
-/// Writes a line as one piece, so that those of several threads do not mix.
+/// What the engine did, at the process's end.
+pub(crate) fn stats(process: &Process, stats: &Stats) {
+    if !process.options.stats {
+        return;
+    }
+    let (id, time) = (std::process::id(), process.started.elapsed().as_secs_f64());
+    write(&format!("process {id} ran for {time:.3} s\n{stats}\n"));
+}
+
+/// Writes a line that says which thread it is about, if there are several.
 fn print(process: &Process, text: &str) {
     let tid = Thread::id();
     let alone = tid == process.first_tid && process.threads.load(Ordering::Relaxed) == 1;
-    let line = if alone { format!("{text}\n") } else { format!("[pid {tid}] {text}\n") };
+    write(&if alone { format!("{text}\n") } else { format!("[pid {tid}] {text}\n") });
+}
+
+/// Writes `text` as one piece, so that those of several threads do not mix.
+fn write(text: &str) {
     let stderr = libc::STDERR_FILENO as u64;
-    _ = host::call(libc::SYS_write, [stderr, line.as_ptr() as u64, line.len() as u64, 0, 0, 0]);
+    _ = host::call(libc::SYS_write, [stderr, text.as_ptr() as u64, text.len() as u64, 0, 0, 0]);
 }

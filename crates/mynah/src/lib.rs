@@ -24,7 +24,7 @@
 //! | [`ir`] | operations, blocks, their text form, verifier and evaluator; the floating-point environment |
 //! | `opt` | removal of dead register and flag writes, folding, forwarding |
 //! | [`guest`] | what an architecture supplies: state, lift, helpers, disassembly |
-//! | `mem` | guest memory: accesses that may fault, without bringing Mynah down |
+//! | [`mem`] | guest memory: accesses that may fault, without bringing Mynah down |
 //! | `interp` | tier 0: interprets the IR, and serves all cold code |
 //! | `jit` | tier 1: compiles blocks to host code, links them, keeps them in the code cache |
 //! | [`engine`] | vCPUs, block table, tier policy, compile thread, invalidation |
@@ -52,9 +52,60 @@
 //! changes anything; a *trap* asks the environment for something; *attention* makes a vCPU leave
 //! translated code soon.
 
+//!
+//! # A machine of one's own
+//!
+//! An embedder says where code comes from ([`engine::CodeSource`]) and what happens when it asks
+//! for something ([`engine::Env`]). This machine has three instructions and ends at a system call.
+//!
+//! ```
+//! use mynah::engine::{CodeSource, Config, Cpu, Engine, Env, Event, Flow, Vcpu, Watch};
+//! use mynah::mem::{Access, Cause, MemFault, Memory};
+//! use mynah::riscv::RiscV;
+//! use std::sync::Arc;
+//!
+//! /// addi a0, zero, 40; addi a0, a0, 2; ecall
+//! const CODE: [u8; 12] = [0x13, 0x05, 0x80, 0x02, 0x13, 0x05, 0x25, 0x00, 0x73, 0, 0, 0];
+//! const BASE: u64 = 0x1000;
+//!
+//! struct Rom;
+//!
+//! impl CodeSource for Rom {
+//!     fn watch(&self, _: u64) -> Result<Watch, MemFault> {
+//!         Ok(Watch::Caught) // it never changes
+//!     }
+//!     fn fetch(&self, va: u64, buffer: &mut [u8]) -> Result<usize, MemFault> {
+//!         let unmapped = MemFault { va, access: Access::Fetch, cause: Cause::Unmapped };
+//!         let start = va.checked_sub(BASE).ok_or(unmapped)? as usize;
+//!         let rest = CODE.get(start..).filter(|rest| !rest.is_empty()).ok_or(unmapped)?;
+//!         let count = rest.len().min(buffer.len());
+//!         buffer[..count].copy_from_slice(&rest[..count]);
+//!         Ok(count)
+//!     }
+//! }
+//!
+//! struct Machine(Option<Event>);
+//!
+//! impl Env<RiscV> for Machine {
+//!     fn event(&mut self, _: &mut Cpu<RiscV>, event: Event) -> Flow {
+//!         self.0 = Some(event);
+//!         Flow::Stop
+//!     }
+//! }
+//!
+//! let engine = Engine::<RiscV>::new(Config::default(), Arc::new(Rom));
+//! let mut vcpu = Vcpu::new(engine, Memory::FLAT);
+//! vcpu.cpu.core.pc = BASE;
+//! let mut machine = Machine(None);
+//! vcpu.run(&mut machine);
+//! assert_eq!(vcpu.cpu.state.x[10], 42);
+//! assert!(matches!(machine.0, Some(Event::Trap(trap)) if trap.code == mynah::riscv::trap::ECALL));
+//! ```
+
 pub use mynah_engine as engine;
 pub use mynah_guest as guest;
 pub use mynah_ir as ir;
 pub use mynah_linux as linux;
+pub use mynah_mem as mem;
 pub use mynah_riscv as riscv;
 pub use mynah_x86 as x86;

@@ -13,6 +13,8 @@ pub fn dead<G: Guest>(block: &mut Block) {
         used[value.index()] = true;
     }
     let mut holders = Holders::of::<G>(block);
+    // A second time everything stays that the state map may rely on.
+    let again = !block.recover.is_empty();
     // Slots that are certain to be set before anything but a fault sees them.
     let mut hidden = SlotSet::EMPTY;
     // Marks of instructions that may fault, the last first, and for each hidden slot how many of
@@ -65,6 +67,9 @@ pub fn dead<G: Guest>(block: &mut Block) {
                 wanted
             }
             Effect::Mark => {
+                if may_fault && again {
+                    hidden = SlotSet::EMPTY;
+                }
                 if std::mem::take(&mut may_fault) {
                     faults.push(index);
                 }

@@ -19,42 +19,61 @@ pub(crate) struct Holders {
     until: Vec<usize>,
     /// `set`s that the state map relies on.
     source: Vec<bool>,
+    /// `set`s that the state map replaces.
+    removed: Vec<bool>,
 }
 
 impl Holders {
     pub(crate) fn of<G: Guest>(block: &Block) -> Holders {
         let len = block.insts.len();
-        let mut holders =
-            Holders { of: vec![[None; 2]; len], until: vec![len; len], source: vec![false; len] };
+        let mut holders = Holders {
+            of: vec![[None; 2]; len],
+            until: vec![len; len],
+            source: vec![false; len],
+            removed: vec![false; len],
+        };
+        // The last `set` or `get` of each slot since it was written, and for each the one before.
         let mut last: [Option<usize>; SlotSet::CAPACITY] = [None; SlotSet::CAPACITY];
+        let mut before: Vec<Option<usize>> = vec![None; len];
+        let mut written = SlotSet::EMPTY;
         for (index, inst) in block.insts.iter().enumerate() {
             let value = match inst.op.info().effect {
                 Effect::ReadsState => Value(index as u16),
                 Effect::WritesState => inst.args[0],
                 Effect::Helper => {
                     for slot in G::HELPERS[inst.imm as usize].writes.iter() {
-                        if let Some(before) = last[slot.0 as usize].take() {
-                            holders.until[before] = index;
-                        }
+                        holders.end(&mut last[slot.0 as usize], &before, index);
                     }
                     continue;
                 }
                 _ => continue,
             };
             let slot = Slot(inst.imm as u8);
-            let before = &mut last[slot.0 as usize];
-            if inst.op == Op::Set
-                && let Some(before) = *before
-            {
-                holders.until[before] = index;
+            let last = &mut last[slot.0 as usize];
+            if inst.op == Op::Set {
+                holders.end(last, &before, index);
+                written.insert(slot);
             }
-            *before = Some(index);
+            // What a `get` finds is only certain to stay if no `set` put it there.
+            let stays = inst.op == Op::Set || !written.contains(slot);
+            before[index] = last.replace(index);
+            if !stays {
+                continue;
+            }
             let places = &mut holders.of[value.index()];
             if let Some(free) = places.iter_mut().find(|place| place.is_none()) {
                 *free = Some(Holder { slot, from: index });
             }
         }
         holders
+    }
+
+    /// The slot that `last` is of is written at `index`.
+    fn end(&mut self, last: &mut Option<usize>, before: &[Option<usize>], index: usize) {
+        while let Some(holder) = *last {
+            self.until[holder] = index;
+            *last = before[holder];
+        }
     }
 
     /// Whether the state map relies on the `set` at `index`.
@@ -85,6 +104,7 @@ impl Holders {
             }
             map.push((mark, Recover { pc, slot, known }));
         }
+        self.removed[index] = true;
         true
     }
 
@@ -102,7 +122,8 @@ impl Holders {
             return Some((Known::Const(inst.imm), None));
         }
         let holder = self.of[value.index()].iter().flatten().find(|holder| {
-            holder.slot != slot && holder.from < mark && self.until[holder.from] >= mark
+            let there = holder.from < mark && self.until[holder.from] >= mark;
+            there && holder.slot != slot && !self.removed[holder.from]
         })?;
         let is_set = block.insts[holder.from].op == Op::Set;
         Some((Known::Slot(holder.slot), is_set.then_some(holder.from)))

@@ -12,14 +12,8 @@ use mynah_ir::{Align, Builder, End, MemOp, Order, Rmw, Ty, V, Value};
 use Ty::{F32, F64, I8, I16, I32, I64};
 
 /// Floating-point registers known to hold a single, as that single: it need not be unboxed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Singles([Option<Value>; 32]);
-
-impl Default for Singles {
-    fn default() -> Singles {
-        Singles([None; 32])
-    }
-}
 
 /// Where control goes after an instruction.
 pub(crate) enum Then {
@@ -331,7 +325,7 @@ impl<'b> Lift<'b, '_> {
     }
 
     /// FCVT from a float to a signed integer.
-    fn to_signed(&mut self, from: Ty, to: Ty) {
+    fn convert_to_signed(&mut self, from: Ty, to: Ty) {
         let a = self.f1(from);
         let round = match self.insn.rm {
             rm::RTZ => Round::ZERO,
@@ -348,13 +342,13 @@ impl<'b> Lift<'b, '_> {
         self.rd(result.eq(least).select(limit, result));
     }
 
-    fn to_unsigned(&mut self, from: Ty, to: Ty) {
+    fn convert_to_unsigned(&mut self, from: Ty, to: Ty) {
         let a = self.f1(from);
         self.rd(self.slow(Slow::ToUnsigned, from, to, &[a]));
     }
 
     /// FCVT from an integer to a float.
-    fn from_integer(&mut self, from: Ty, signed: bool, to: Ty) {
+    fn convert_integer(&mut self, from: Ty, signed: bool, to: Ty) {
         let exact = from == I32 && to == F64;
         let a = self.rs1().trunc(from);
         if !exact && !self.rounds_as_host() {
@@ -403,7 +397,7 @@ fn float(bits: V<'_>, ty: Ty) -> V<'_> {
 /// The bits below bit `n`'s place in each byte set to the byte's being nonzero: ORC.B.
 fn or_combine(a: V<'_>) -> V<'_> {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let high = ((a & LOW) + LOW | a) & !LOW;
+    let high = (((a & LOW) + LOW) | a) & !LOW;
     high.shr(7) * 0xff
 }
 
@@ -581,14 +575,14 @@ impl Lift<'_, '_> {
                 l.rd(a.fle(b));
             }
             FclassS => l.class(F32),
-            FcvtWS => l.to_signed(F32, I32),
-            FcvtWuS => l.to_unsigned(F32, I32),
-            FcvtLS => l.to_signed(F32, I64),
-            FcvtLuS => l.to_unsigned(F32, I64),
-            FcvtSW => l.from_integer(I32, true, F32),
-            FcvtSWu => l.from_integer(I32, false, F32),
-            FcvtSL => l.from_integer(I64, true, F32),
-            FcvtSLu => l.from_integer(I64, false, F32),
+            FcvtWS => l.convert_to_signed(F32, I32),
+            FcvtWuS => l.convert_to_unsigned(F32, I32),
+            FcvtLS => l.convert_to_signed(F32, I64),
+            FcvtLuS => l.convert_to_unsigned(F32, I64),
+            FcvtSW => l.convert_integer(I32, true, F32),
+            FcvtSWu => l.convert_integer(I32, false, F32),
+            FcvtSL => l.convert_integer(I64, true, F32),
+            FcvtSLu => l.convert_integer(I64, false, F32),
             // The bits as they are, boxed or not.
             FmvXW => l.rd(l.b.get(state::f(l.insn.rs1)).bitcast(I64).trunc(I32)),
             FmvWX => l.fd(l.w1().bitcast(F32)),
@@ -626,14 +620,14 @@ impl Lift<'_, '_> {
                 l.rd(a.fle(b));
             }
             FclassD => l.class(F64),
-            FcvtWD => l.to_signed(F64, I32),
-            FcvtWuD => l.to_unsigned(F64, I32),
-            FcvtLD => l.to_signed(F64, I64),
-            FcvtLuD => l.to_unsigned(F64, I64),
-            FcvtDW => l.from_integer(I32, true, F64),
-            FcvtDWu => l.from_integer(I32, false, F64),
-            FcvtDL => l.from_integer(I64, true, F64),
-            FcvtDLu => l.from_integer(I64, false, F64),
+            FcvtWD => l.convert_to_signed(F64, I32),
+            FcvtWuD => l.convert_to_unsigned(F64, I32),
+            FcvtLD => l.convert_to_signed(F64, I64),
+            FcvtLuD => l.convert_to_unsigned(F64, I64),
+            FcvtDW => l.convert_integer(I32, true, F64),
+            FcvtDWu => l.convert_integer(I32, false, F64),
+            FcvtDL => l.convert_integer(I64, true, F64),
+            FcvtDLu => l.convert_integer(I64, false, F64),
             FmvXD => l.rd(l.b.get(state::f(l.insn.rs1)).bitcast(I64)),
             FmvDX => l.fd(l.rs1().bitcast(F64)),
             FcvtSD => l.demote(),

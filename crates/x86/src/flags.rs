@@ -78,7 +78,7 @@ enum Base<X> {
     /// Flags at their places in RFLAGS.
     Eager(X),
     /// CF, PF and ZF; the others are 0.
-    Compared { cf: X, pf: X, zf: X },
+    Compared { cf: X, pf: X, zf: X, floats: Option<(X, X)> },
     /// a + b + carry.
     Sum { a: X, b: X, carry: Option<X> },
     /// a − b − carry.
@@ -119,7 +119,12 @@ impl<X: Copy> Flags<X> {
         let base = match self.base {
             Base::Slots => Base::Slots,
             Base::Eager(v) => Base::Eager(f(v)),
-            Base::Compared { cf, pf, zf } => Base::Compared { cf: f(cf), pf: f(pf), zf: f(zf) },
+            Base::Compared { cf, pf, zf, floats } => Base::Compared {
+                cf: f(cf),
+                pf: f(pf),
+                zf: f(zf),
+                floats: floats.map(|(a, b)| (f(a), f(b))),
+            },
             Base::Sum { a, b, carry } => Base::Sum { a: f(a), b: f(b), carry: carry.map(&f) },
             Base::Difference { a, b, carry } => {
                 Base::Difference { a: f(a), b: f(b), carry: carry.map(&f) }
@@ -188,7 +193,13 @@ pub(crate) fn eager(bits: V<'_>) -> Flags<V<'_>> {
 
 /// CF, PF and ZF (`I1` each) as given; the others are 0.
 pub(crate) fn compared<'b>(cf: V<'b>, pf: V<'b>, zf: V<'b>) -> Flags<V<'b>> {
-    Flags { base: Base::Compared { cf, pf, zf }, cf: None, of: None }
+    Flags { base: Base::Compared { cf, pf, zf, floats: None }, cf: None, of: None }
+}
+
+/// Flags of a comparison of the floats `a` and `b`: CF, PF and ZF (`I1` each) as given, which is
+/// what COMISD makes of them; the others are 0.
+pub(crate) fn compared_floats<'b>([cf, pf, zf]: [V<'b>; 3], a: V<'b>, b: V<'b>) -> Flags<V<'b>> {
+    Flags { base: Base::Compared { cf, pf, zf, floats: Some((a, b)) }, cf: None, of: None }
 }
 
 /// Changes CF (`I1`) alone.
@@ -357,8 +368,8 @@ impl<'b> Lift<'b> {
             given |= OF_GIVEN;
         }
         let op = match op.constant() {
+            _ if given == 0 => op,
             Some(op) => self.iconst(Ty::I64, op & !cleared | given),
-            None if given == 0 => op,
             None => (op & !cleared) | given,
         };
         self.with_field(self.with_field(op, flags.cf, CF_SHIFT), flags.of, OF_SHIFT)
@@ -377,11 +388,16 @@ impl<'b> Lift<'b> {
 
     /// `CC_A` and, where the kind uses it, `CC_B`.
     fn cc_operands(&self, base: Base<V<'b>>) -> (V<'b>, Option<V<'b>>) {
-        let wide = |v: V<'b>| v.zext(Ty::I64);
+        let wide = |v: V<'b>| match v.constant() {
+            Some(value) => self.iconst(Ty::I64, value),
+            None => v.zext(Ty::I64),
+        };
         match base {
             Base::Slots => unreachable!("the slots hold their operands"),
             Base::Eager(bits) => (bits, None),
-            Base::Compared { cf, pf, zf } => (wide(cf) | wide(pf).shl(2) | wide(zf).shl(6), None),
+            Base::Compared { cf, pf, zf, .. } => {
+                (wide(cf) | wide(pf).shl(2) | wide(zf).shl(6), None)
+            }
             Base::Sum { a, b, .. } | Base::Difference { a, b, .. } => (wide(a), Some(wide(b))),
             Base::Result(a) => (wide(a), None),
             Base::Shifted { result, a, .. } => (wide(result), Some(wide(a))),
@@ -422,6 +438,12 @@ impl<'b> Lift<'b> {
                     _ => None,
                 }
             }
+            // The comparison has raised what there is to raise.
+            Base::Compared { floats: Some((a, b)), .. } if cf.is_none() => match cond.0 {
+                6 => Some(b.fltq(a).not()),
+                7 => Some(b.fltq(a)),
+                _ => None,
+            },
             _ => None,
         }
     }

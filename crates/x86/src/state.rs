@@ -113,8 +113,7 @@ const XMM_NAMES: [&str; 16] = [
 ];
 
 const MMX_NAMES: [&str; 8] = ["mm0", "mm1", "mm2", "mm3", "mm4", "mm5", "mm6", "mm7"];
-const MMX_HIGH_NAMES: [&str; 8] =
-    ["mm0h", "mm1h", "mm2h", "mm3h", "mm4h", "mm5h", "mm6h", "mm7h"];
+const MMX_HIGH_NAMES: [&str; 8] = ["mm0h", "mm1h", "mm2h", "mm3h", "mm4h", "mm5h", "mm6h", "mm7h"];
 
 /// The slot table, in the order of the constants above.
 pub const SLOTS: [SlotInfo; 56] = {

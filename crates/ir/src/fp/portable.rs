@@ -353,7 +353,7 @@ pub fn div(ty: Ty, a: u64, b: u64) -> u64 {
         _ => {
             let dividend = u128::from(x.significand) << 64;
             let divisor = u128::from(y.significand);
-            let quotient = dividend / divisor << 1 | u128::from(dividend % divisor != 0);
+            let quotient = (dividend / divisor) << 1 | u128::from(dividend % divisor != 0);
             finish(ty, negative, quotient, x.exponent - y.exponent - 65)
         }
     }

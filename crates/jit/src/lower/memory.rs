@@ -4,7 +4,7 @@ use super::{Lower, clif_type, own};
 use crate::Exit;
 use cranelift_codegen::ir::{self as clif, AtomicRmwOp, InstBuilder, MemFlagsData, types};
 use mynah_guest::{Core, Guest};
-use mynah_ir::{Align, Inst, MemOp, Order, Rmw, SlotSet, Ty};
+use mynah_ir::{Align, Inst, MemOp, Order, Rmw, Ty};
 use mynah_mem::Access;
 use std::mem::offset_of;
 

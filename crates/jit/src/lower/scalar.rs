@@ -2,7 +2,7 @@
 
 use super::{Lower, clif_type};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{self as clif, InstBuilder, MemFlagsData, types};
+use cranelift_codegen::ir::{self as clif, InstBuilder, InstructionData, MemFlagsData, types};
 use mynah_guest::Guest;
 use mynah_ir::fp::{Mode, Round};
 use mynah_ir::{Inst, Op, Ty};
@@ -25,7 +25,10 @@ impl<G: Guest> Lower<'_, G> {
             Op::Smulh => self.high_product(ty, a, b, true),
             Op::Udiv | Op::Urem | Op::Sdiv | Op::Srem => self.divide(inst.op, ty, a, b),
             Op::And => self.b.ins().band(a, b),
-            Op::Or => self.b.ins().bor(a, b),
+            Op::Or => match self.unordered_or_equal(a, b) {
+                Some(either) => either,
+                None => self.b.ins().bor(a, b),
+            },
             Op::Xor => self.b.ins().bxor(a, b),
             Op::Not if inst.ty == Ty::I1 => self.b.ins().bxor_imm_s(a, 1),
             Op::Not => self.b.ins().bnot(a),
@@ -192,6 +195,23 @@ impl<G: Guest> Lower<'_, G> {
         }
     }
 
+    /// The disjunction of "equal" and "unordered" of the same floats, which is one comparison.
+    fn unordered_or_equal(&mut self, a: clif::Value, b: clif::Value) -> Option<clif::Value> {
+        let comparison = |value| {
+            let inst = self.b.func.dfg.value_def(value).inst()?;
+            match self.b.func.dfg.insts[inst] {
+                InstructionData::FloatCompare { args, cond, .. } => Some((args, cond)),
+                _ => None,
+            }
+        };
+        match (comparison(a)?, comparison(b)?) {
+            ((x, FloatCC::Equal), (y, FloatCC::Unordered)) if x == y => {
+                Some(self.b.ins().fcmp(FloatCC::UnorderedOrEqual, x[0], x[1]))
+            }
+            _ => None,
+        }
+    }
+
     /// A comparison for which every NaN is invalid. The vector comparison is such a one on x86;
     /// the scalar one is not.
     fn signalling(&mut self, cc: FloatCC, a: clif::Value, b: clif::Value) -> clif::Value {
@@ -207,6 +227,9 @@ impl<G: Guest> Lower<'_, G> {
 
     /// Toward zero; the least integer for a NaN or what does not fit.
     fn truncate(&mut self, ty: clif::Type, a: clif::Value) -> clif::Value {
+        if cfg!(target_arch = "x86_64") && ty == types::I32 {
+            return self.truncate_lane(a);
+        }
         let saturated = self.b.ins().fcvt_to_sint_sat(ty, a);
         // Compared as integers, which touches no flags: the magnitude with 2^(width − 1).
         let power = (1u64 << (ty.bits() - 1)) as f64;
@@ -223,5 +246,20 @@ impl<G: Guest> Lower<'_, G> {
         let least = if ty == types::I64 { i64::MIN } else { i64::from(i32::MIN) };
         let least = self.b.ins().iconst(ty, least);
         self.b.ins().select(fits, saturated, least)
+    }
+
+    /// To 32 bits, by the packed conversion, whose result is the least integer where none fits.
+    fn truncate_lane(&mut self, a: clif::Value) -> clif::Value {
+        let lanes = if self.b.func.dfg.value_type(a) == types::F32 {
+            let vector = self.b.ins().scalar_to_vector(types::F32X4, a);
+            self.b.ins().x86_cvtt2dq(types::I32X4, vector)
+        } else {
+            let vector = self.b.ins().scalar_to_vector(types::F64X2, a);
+            let wide = self.b.ins().x86_cvtt2dq(types::I64X2, vector);
+            let zero = self.b.func.dfg.constants.insert([0; 16].as_slice().into());
+            let zero = self.b.ins().vconst(types::I64X2, zero);
+            self.b.ins().snarrow(wide, zero)
+        };
+        self.b.ins().extractlane(lanes, 0)
     }
 }

@@ -1,4 +1,4 @@
-//! Between processes and threads: waiting for children, sending signals, futexes, queues.
+//! Between processes and threads: waiting for children, futexes, queues.
 
 use super::names;
 use crate::Errno;
@@ -8,11 +8,6 @@ use crate::row::rows;
 rows! {
     wait4(pid: Int, status: OutFixed(4), options: Flags(names::WAIT), usage: OutFixed(144)) = Block(Errno::ERESTARTSYS);
     waitid(kind: Enum(names::ID_TYPE), id: Int, info: OutFixed(128), options: Flags(names::WAITID), usage: OutFixed(144)) = Block(Errno::ERESTARTSYS);
-    kill(pid: Int, signal: Signal) = Pass;
-    tkill(tid: Int, signal: Signal) = Pass;
-    tgkill(pid: Int, tid: Int, signal: Signal) = Pass;
-    rt_sigqueueinfo(pid: Int, signal: Signal, info: InFixed(128)) = Pass;
-    rt_tgsigqueueinfo(pid: Int, tid: Int, signal: Signal, info: InFixed(128)) = Pass;
     pidfd_open(pid: Int, flags: Flags(names::OPEN)) = Pass;
     pidfd_getfd(pidfd: Fd, fd: Fd, flags: Hex) = Pass;
     pidfd_send_signal(pidfd: Fd, signal: Signal, info: InFixed(128), flags: Hex) = Pass;

@@ -48,8 +48,7 @@ pub fn last_fault() -> HostFault {
 /// Address ranges of compiled code, as pairs of start and end; 0 where free.
 static CODE: [[AtomicUsize; 2]; 64] = [const { [const { AtomicUsize::new(0) }; 2] }; 64];
 
-/// Declares host addresses `start..end` to hold compiled code for the life of the process: Tail
-/// functions with frame pointers whose caller saved all registers, so that a return to the caller
+/// Declares host addresses `start..end` to hold compiled code: Tail functions with frame pointers whose caller saved all registers, so that a return to the caller
 /// may be made at any of their guest accesses.
 ///
 /// # Panics
@@ -59,6 +58,14 @@ pub fn register_code(start: usize, end: usize) {
         range[0].compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     });
     free.expect("at most 64 code ranges")[1].store(end, Ordering::Release);
+}
+
+/// Takes back what [`register_code`] declared for `start`: no thread is in that code any more.
+pub fn unregister_code(start: usize) {
+    if let Some(range) = CODE.iter().find(|range| range[0].load(Ordering::Acquire) == start) {
+        range[1].store(0, Ordering::Release);
+        range[0].store(0, Ordering::Release);
+    }
 }
 
 fn is_code(pc: usize) -> bool {

@@ -100,9 +100,9 @@ choices! {
         /// FNCLEX.
         ClearExceptions,
         /// FNSTCW.
-        Control,
+        Fcw,
         /// FNSTSW.
-        Status,
+        Fsw,
         /// After an MMX instruction.
         EnterMmx,
         /// EMMS.
@@ -320,8 +320,8 @@ pub(super) extern "C" fn control(cpu: &mut Cpu<X86>, which: u64, _: u64, _: u64)
     match Control::unpack(which) {
         Control::Init => fpu.init(),
         Control::ClearExceptions => fpu.clear_exceptions(),
-        Control::Control => return fpu.control.into(),
-        Control::Status => return fpu.status.into(),
+        Control::Fcw => return fpu.control.into(),
+        Control::Fsw => return fpu.status.into(),
         Control::EnterMmx => fpu.enter_mmx(),
         Control::LeaveMmx => fpu.leave_mmx(),
     }

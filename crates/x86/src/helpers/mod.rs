@@ -33,6 +33,17 @@ const MMX: SlotSet = {
     }
     set
 };
+/// Every register. What reads it finds all earlier floating-point operations done, and their flags
+/// raised: the code generator may move an operation up to where its result is first needed.
+const STATE: SlotSet = {
+    let mut set = SlotSet::EMPTY;
+    let mut n = 0;
+    while n < state::SLOTS.len() {
+        set = set.with(mynah_ir::Slot(n as u8));
+        n += 1;
+    }
+    set
+};
 const STRING: SlotSet = SlotSet::of(&[RAX, RCX, RSI, RDI, DF]);
 
 macro_rules! helpers {
@@ -107,9 +118,10 @@ helpers! {
     SetSelector "set_selector" = system::set_selector, reads NONE,
         writes SlotSet::of(&[state::FS_BASE, state::GS_BASE]), Faults;
     /// MXCSR.
-    Mxcsr "mxcsr" = sse::mxcsr, reads NONE, writes NONE, Changes;
-    /// Puts MXCSR `a` in force.
-    SetMxcsr "set_mxcsr" = sse::set_mxcsr, reads NONE, writes NONE, Changes;
+    Mxcsr "mxcsr" = sse::mxcsr, reads STATE, writes NONE, Changes;
+    /// Puts MXCSR `a` in force. It counts as a write of the vector registers, so that operations on
+    /// them are not taken for those done under the environment before.
+    SetMxcsr "set_mxcsr" = sse::set_mxcsr, reads STATE, writes XMM, Changes;
     /// Stores the bytes of the first scratch vector whose sign in the second is set, at `a`.
     MaskedStore "masked_store" = sse::masked_store, reads SCRATCH, writes NONE, Faults;
     /// CRC-32C `a` continued over the low `c` bytes of `b`.

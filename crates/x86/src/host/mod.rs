@@ -3,15 +3,15 @@
 //! Each host has a module with the same items: on x86-64 the instructions themselves, elsewhere
 //! software.
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use portable::run;
+pub(crate) use portable::{run, supports};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::run;
+pub(crate) use x86_64::{run, supports};
 
 /// What an operation came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -108,6 +108,11 @@ macro_rules! runners {
 
 with_operations!(runners);
 
+/// Whether [`run`] knows `op`.
+pub(crate) fn supports(_: Op) -> bool {
+    true
+}
+
 /// Carries out `op` under the control word `control`.
 pub(crate) fn run(op: Op, control: u16, st0: u128, st1: u128, memory: u128) -> Done {
     let mut done = Done { st0, st1, memory, status: 0 };

@@ -5,7 +5,8 @@ use super::{DEST, Lift, SRC};
 use crate::flags::{self, Cond};
 use crate::helpers::Id;
 use crate::helpers::fpu::{Code, Control, Image, Move};
-use crate::host::Op;
+use crate::host::{self, Op};
+use crate::trap;
 use iced_x86::{MemorySize, Mnemonic};
 use mynah_ir::{Ty, V};
 
@@ -122,8 +123,8 @@ fn control(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         Fnclex => {
             status(l, Control::ClearExceptions);
         }
-        Fnstcw => l.write(DEST, status(l, Control::Control)),
-        Fnstsw => l.write(DEST, status(l, Control::Status)),
+        Fnstcw => l.write(DEST, status(l, Control::Fcw)),
+        Fnstsw => l.write(DEST, status(l, Control::Fsw)),
         Fnstenv => image(l, Image::StoreEnvironment, Image::StoreEnvironment16, 28),
         Fldenv => image(l, Image::LoadEnvironment, Image::LoadEnvironment16, 28),
         Fnsave => image(l, Image::Save, Image::Save16, 108),
@@ -206,7 +207,11 @@ fn compare_flags(l: &mut Lift<'_>, op: Op, pops: u8) {
     l.flags(flags::eager(found));
 }
 
-fn transform(l: &Lift<'_>, op: Op) {
+/// A function of the top of the stack; #UD where the host cannot compute it.
+fn transform(l: &mut Lift<'_>, op: Op) {
+    if !host::supports(op) {
+        return l.fault(trap::UNDEFINED);
+    }
     l.call(Id::FpuTransform, &[code(l, Code { op, dest: 0, src: 0, pops: 0 })]);
 }
 

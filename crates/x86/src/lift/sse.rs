@@ -11,9 +11,9 @@ pub(super) mod shuffle;
 mod special;
 
 use super::{DEST, Lift, SRC};
-pub(super) use integer::adjacent;
 use crate::state;
 use iced_x86::{EncodingKind, Mnemonic, OpKind, Register};
+pub(super) use integer::adjacent;
 use mynah_ir::{Lane, MemOp, Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {

@@ -118,7 +118,7 @@ fn compare<'b>(l: &mut Lift<'b>, lane: Lane, at_most: impl FnOnce(V<'b>, V<'b>) 
     let below = at_most(b, a).not();
     let unordered = a.funord(b);
     let equal = a.feq(b) | unordered;
-    l.flags(flags::compared(below, unordered, equal));
+    l.flags(flags::compared_floats([below, unordered, equal], a, b));
 }
 
 fn from_integer(l: &Lift<'_>, lane: Lane) {

@@ -1,4 +1,4 @@
-//! Every vector operation, compiled, does what its evaluator does, flags included.
+//! Every operation on vectors or floats, compiled, does what its evaluator does, flags included.
 
 use mynah_guest::toy::Toy;
 use mynah_guest::{Cpu, Guest, GuestNames, JumpEntry};
@@ -115,13 +115,15 @@ impl Case {
         match Ty::int(result.bytes()) {
             None => push(Op::Set, Ty::V128, &[value], VECTOR.0.into()),
             Some(int) => {
-                let bits = if result == int { value } else { push(Op::Bitcast, int, &[value], 0) };
+                let is_int = result == int || result == Ty::I1;
+                let bits = if is_int { value } else { push(Op::Bitcast, int, &[value], 0) };
                 let wide = if int == Ty::I64 { bits } else { push(Op::Zext, Ty::I64, &[bits], 0) };
                 push(Op::Set, Ty::I64, &[wide], WORD.0.into())
             }
         };
         let key = BlockKey { pc: 0x1000, mode: 0 };
-        Block { key, len: 4, guest_insts: 1, insts, end: End::Jump(0x1004) }
+        let recover = Vec::new();
+        Block { key, len: 4, guest_insts: 1, insts, recover, end: End::Jump(0x1004) }
     }
 
     fn result(self) -> Ty {
@@ -131,8 +133,10 @@ impl Case {
 
 /// The immediates to try.
 fn immediates(op: Op, ty: Ty) -> Vec<u64> {
-    if op.info().imm != Imm::Lane {
-        return vec![0];
+    match op.info().imm {
+        Imm::Lane => {}
+        Imm::Round => return vec![0, 1, 2, 3, 4, 8, 9, 10, 11, 12],
+        _ => return vec![0],
     }
     let lanes = Lane::ALL.into_iter().filter(|lane| match op {
         Op::Vsplat | Op::Vextract | Op::Vinsert => lane.ty() == ty,
@@ -157,14 +161,15 @@ fn immediates(op: Op, ty: Ty) -> Vec<u64> {
 
 fn cases() -> Vec<Case> {
     let is_vector = |rule: &Rule| *rule == Rule::Is(Ty::V128);
-    let touches_vectors = |op: &&Op| {
+    let is_tried = |op: &&Op| {
         let info = op.info();
         let other = matches!(op, Op::Get | Op::Set | Op::Load | Op::Store | Op::Cas);
         let among_types = info.types == [Ty::V128];
-        !other && (among_types || info.args.iter().chain(&info.result).any(is_vector))
+        let has_vector = among_types || info.args.iter().chain(&info.result).any(is_vector);
+        !other && (has_vector || info.effect == Effect::Float)
     };
     let mut cases = Vec::new();
-    for &op in Op::ALL.iter().filter(touches_vectors) {
+    for &op in Op::ALL.iter().filter(is_tried) {
         for &ty in op.info().types {
             for imm in immediates(op, ty) {
                 let case = Case { op, ty, imm, constant: None };
@@ -180,7 +185,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn vector_operations_are_their_evaluators() {
+fn operations_are_their_evaluators() {
     let mut random = Random(1);
     let mut compiler = Compiler::<Toy>::new();
     let cache = CodeCache::new(64 << 20).expect("code memory");
