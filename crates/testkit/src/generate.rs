@@ -455,10 +455,9 @@ fn arguments(rng: &mut Rng, insn: &Insn, state: &mut State) {
                 words[0] = u128::from(rng.bits() >> rng.below(64));
             }
         }
+        // Offsets that stay in the data.
         Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
-            if rng.chance(95)
-            // Offsets that stay in the data.
-            && insn.decoded.op1_kind() == OpKind::Register =>
+            if insn.decoded.op1_kind() == OpKind::Register && rng.chance(95) =>
         {
             let n = insn.decoded.op1_register().full_register().number();
             words[n] = u128::from((rng.bits() as i16 >> rng.below(12)) as i64 as u64);
