@@ -553,17 +553,17 @@ ops! {
         = vector |x| fp::packed::addsub(lane(x), x.a, x.b);
     /// Square root.
     Vfsqrt "vfsqrt" (T) -> T [V] Lane Float = vector |x| fp::packed::sqrt(lane(x), x.a);
-    /// All ones where the [`fp::Predicate`] in the parameter holds of a and b, else 0.
+    /// All ones where the [`crate::fp::Predicate`] in the parameter holds of a and b, else 0.
     Vfcmp "vfcmp" (T, T) -> T [V] Lane Float = vector |x| {
         fp::packed::compare(lane(x), x.a, x.b, fp::Predicate::unpack(x.imm >> 8))
     };
-    /// Rounded to integral values as the [`fp::Round`] in the parameter says.
+    /// Rounded to integral values as the [`crate::fp::Round`] in the parameter says.
     Vfround "vfround" (T) -> T [V] Lane Float
         = vector |x| fp::packed::round(lane(x), x.a, fp::Round::unpack(x.imm >> 8));
     /// Signed 32-bit lanes (the low two for binary64) as floats of the immediate's shape.
     Vsitof "vsitof" (T) -> T [V] Lane Float = vector |x| fp::packed::from_i32(lane(x), x.a);
     /// Floats of the immediate's shape as signed 32-bit lanes (zeros above for binary64), rounded as
-    /// the [`fp::Round`] in the parameter says; the least integer and invalid if one does not fit.
+    /// the [`crate::fp::Round`] in the parameter says; the least integer and invalid if one does not fit.
     Vftosi "vftosi" (T) -> T [V] Lane Float
         = vector |x| fp::packed::to_i32(lane(x), x.a, fp::Round::unpack(x.imm >> 8));
     /// The low two binary32 as binary64.

@@ -81,7 +81,7 @@ pub const fn canonical_nan(ty: Ty) -> u64 {
     }
 }
 
-/// An operation of [`slow`].
+/// An operation of `slow`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Slow {
@@ -109,7 +109,7 @@ pub enum Slow {
     ToUnsigned,
 }
 
-/// What [`slow`] is to do, as [`crate::State::request`] holds it.
+/// What `slow` is to do, as [`crate::State::request`] holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
     /// The operation.

@@ -2,7 +2,7 @@
 //!
 //! Chapters and field names are those of *The RISC-V Instruction Set Manual, Volume I*. The
 //! encodings stand in one table ([`decode`]), which also names the instructions for
-//! [`mynah_guest::Guest::disassemble`]; compressed instructions ([`compressed`]) expand to the
+//! [`mynah_guest::Guest::disassemble`]; compressed instructions (`compressed`) expand to the
 //! same [`Insn`]. Each instruction's meaning is one arm of `lift`.
 //!
 //! Floating point runs in the IR's environment: `fflags` are the sticky flags of its MXCSR word,

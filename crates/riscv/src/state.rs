@@ -17,7 +17,7 @@ pub struct State {
     pub reserved: u64,
     /// The rounding mode, 0 to 7.
     pub frm: u64,
-    /// What [`crate::float::slow`] is to do.
+    /// What `float::slow` is to do.
     pub request: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Arithmetic flags, kept as what they were computed from.
 //!
 //! An instruction that sets flags stores only its operands or result ([`CC_A`], [`CC_B`]) and what
-//! it did ([`CC_OP`]); a flag is computed when something reads it. [`Flags`] describes what was
+//! it did ([`CC_OP`]); a flag is computed when something reads it. `Flags` describes what was
 //! done. The lift remembers the last description of the block, so that a condition that follows in
 //! the same block becomes a comparison of the operands; a condition on flags from elsewhere asks
 //! the helpers below.

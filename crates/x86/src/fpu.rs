@@ -1,6 +1,6 @@
 //! The x87 unit (SDM 1 chapter 8): registers as a stack, tags, status, exceptions.
 //!
-//! Arithmetic is done by [`crate::host`]; this is what surrounds it. A masked exception yields the
+//! Arithmetic is done by module `host`; this is what surrounds it. A masked exception yields the
 //! result that the manual names; an unmasked one keeps the instruction from taking effect, if it
 //! is found before the result is, and makes the next waiting instruction fault with #MF.
 //!

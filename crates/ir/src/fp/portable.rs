@@ -3,7 +3,7 @@
 //! For hosts whose unit does not speak the environment word, and for what an x86-64 host lacks. The
 //! word in force is a thread-local; exceptions count as masked whatever its masks say. Every
 //! operation computes an exact significand of up to 128 bits, the lowest of them sticky, and hands
-//! it to [`finish`], the only place that rounds.
+//! it to `finish`, the only place that rounds.
 
 use super::{Mode, Nan, Round, default_nan, env};
 use crate::Ty;
@@ -235,7 +235,7 @@ fn shift_sticky(value: u128, by: u32) -> u128 {
     }
 }
 
-/// An exact finite value on its way to [`finish`]: ± significand × 2^exponent.
+/// An exact finite value on its way to `finish`: ± significand × 2^exponent.
 #[derive(Clone, Copy)]
 struct Exact {
     negative: bool,

@@ -1,6 +1,6 @@
 //! Leaving a unit: links, lookups, polls, traps.
 
-use super::{Lower, constant, own};
+use super::{Lower, clif_type, constant, own};
 use crate::Exit;
 use cranelift_codegen::ir::{self as clif, InstBuilder, condcodes::IntCC, types};
 use mynah_guest::{Core, Cpu, Guest, JumpEntry};
@@ -35,7 +35,11 @@ impl<G: Guest> Lower<'_, G> {
         for entry in &site.recover {
             let value = match entry.known {
                 Known::Const(bits) => self.b.ins().iconst(types::I64, bits as i64),
-                Known::Slot(from) => self.get(from),
+                // Just written back, or never dirty.
+                Known::Slot(from) => {
+                    let ty = clif_type(G::SLOTS[from.0 as usize].ty);
+                    self.b.ins().load(ty, own(), self.cpu, Cpu::<G>::offset(from) as i32)
+                }
             };
             let offset = Cpu::<G>::offset(entry.slot) as i32;
             self.b.ins().store(own(), value, self.cpu, offset);

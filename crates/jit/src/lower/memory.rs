@@ -35,11 +35,14 @@ impl<G: Guest> Lower<'_, G> {
     pub(super) fn load(&mut self, inst: &Inst) -> clif::Value {
         let address = self.access(inst, Access::Read);
         let ty = clif_type(inst.ty);
-        if self.needs_atomic(inst) {
+        let value = if self.needs_atomic(inst) {
             self.b.ins().atomic_load(ty, guest(), address)
         } else {
             self.b.ins().load(ty, guest(), address, 0)
-        }
+        };
+        // Keeps the load from becoming a later instruction's operand, whose pc a fault would report.
+        self.b.ins().sequence_point();
+        value
     }
 
     pub(super) fn store(&mut self, inst: &Inst) {

@@ -49,7 +49,7 @@ const STRING: SlotSet = SlotSet::of(&[RAX, RCX, RSI, RDI, DF]);
 macro_rules! helpers {
     ($($(#[doc = $doc:literal])+ $id:ident $name:literal = $function:path,
        reads $reads:expr, writes $writes:expr, $effect:ident;)*) => {
-        /// The helpers; the discriminant is the index in [`TABLE`].
+        /// The helpers; the discriminant is the index in `TABLE`.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u16)]
         pub enum Id { $($(#[doc = $doc])+ $id,)* }
