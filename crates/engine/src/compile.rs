@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The most guest instructions of a unit: compile time grows faster than the unit beyond.
 const MAX_UNIT_INSTS: u32 = 200;
 
+/// The most host bytes of a unit that is made part of another.
+const INLINE_BYTES: usize = 1024;
+
 /// The compiler and its queue.
 pub(crate) struct Compile<G: Guest> {
     compiler: Mutex<Compiler<G>>,
@@ -168,7 +171,8 @@ impl<G: Guest> Engine<G> {
                 let known = members.iter().any(|m| m.key() == key);
                 let room = insts + found.block.guest_insts <= MAX_UNIT_INSTS;
                 let room = room && members.len() < MAX_BLOCKS;
-                if !known && room && found.compare.is_none() && self.is_lukewarm(found) {
+                let fits = room && found.compare.is_none() && !is_big_unit(found);
+                if !known && fits && self.is_lukewarm(found) {
                     insts += found.block.guest_insts;
                     members.push(found);
                 }
@@ -207,6 +211,12 @@ impl<G: Guest> Engine<G> {
         }
         self.compile.cache.flush();
     }
+}
+
+/// Whether the block heads a unit that is better jumped to than compiled once more.
+fn is_big_unit<G: Guest>(translation: &Translation<G>) -> bool {
+    translation.entry().is_some()
+        && translation.compiled.lock().unit.is_some_and(|unit| unit.len > INLINE_BYTES)
 }
 
 /// Known successors of a block's end, and of what it calls.

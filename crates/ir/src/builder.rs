@@ -26,7 +26,7 @@ impl Builder {
 
     /// An empty block over a guest with these slots.
     pub fn new(slots: &'static [SlotInfo]) -> Builder {
-        Builder { slots, insts: RefCell::new(Vec::with_capacity(128)) }
+        Builder { slots, insts: RefCell::new(Vec::with_capacity(60)) }
     }
 
     /// Number of operations so far.

@@ -8,33 +8,45 @@ use mynah_ir::{Block, Effect, Known, Op, Recover, Slot, SlotSet, Value};
 struct Holder {
     slot: Slot,
     /// Index of the `set` or `get`.
-    from: usize,
+    from: u16,
 }
+
+/// What is known of the operation at an index.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The first two slots that come to hold its value.
+    holders: [Option<Holder>; 2],
+    /// For a `set` or `get`: the index at which its slot is written next.
+    until: u16,
+    /// For a `set` or `get`: the one before it of the same slot, since the slot was written.
+    before: u16,
+    /// A `set` that the state map relies on.
+    source: bool,
+    /// A `set` that the state map replaces.
+    removed: bool,
+}
+
+/// No index.
+const NOWHERE: u16 = u16::MAX;
 
 /// Where the values of a block can be found.
 pub(crate) struct Holders {
-    /// The first two slots that come to hold each value.
-    of: Vec<[Option<Holder>; 2]>,
-    /// For each `set` and `get`: the index at which its slot is written next.
-    until: Vec<usize>,
-    /// `set`s that the state map relies on.
-    source: Vec<bool>,
-    /// `set`s that the state map replaces.
-    removed: Vec<bool>,
+    places: Vec<Place>,
 }
 
 impl Holders {
     pub(crate) fn of<G: Guest>(block: &Block) -> Holders {
         let len = block.insts.len();
-        let mut holders = Holders {
-            of: vec![[None; 2]; len],
-            until: vec![len; len],
-            source: vec![false; len],
-            removed: vec![false; len],
+        let unknown = Place {
+            holders: [None; 2],
+            until: len as u16,
+            before: NOWHERE,
+            source: false,
+            removed: false,
         };
-        // The last `set` or `get` of each slot since it was written, and for each the one before.
-        let mut last: [Option<usize>; SlotSet::CAPACITY] = [None; SlotSet::CAPACITY];
-        let mut before: Vec<Option<usize>> = vec![None; len];
+        let mut holders = Holders { places: vec![unknown; len] };
+        // The last `set` or `get` of each slot since it was written.
+        let mut last = [NOWHERE; SlotSet::CAPACITY];
         let mut written = SlotSet::EMPTY;
         for (index, inst) in block.insts.iter().enumerate() {
             let value = match inst.op.info().effect {
@@ -42,7 +54,7 @@ impl Holders {
                 Effect::WritesState => inst.args[0],
                 Effect::Helper => {
                     for slot in G::HELPERS[inst.imm as usize].writes.iter() {
-                        holders.end(&mut last[slot.0 as usize], &before, index);
+                        holders.end(&mut last[slot.0 as usize], index);
                     }
                     continue;
                 }
@@ -51,34 +63,36 @@ impl Holders {
             let slot = Slot(inst.imm as u8);
             let last = &mut last[slot.0 as usize];
             if inst.op == Op::Set {
-                holders.end(last, &before, index);
+                holders.end(last, index);
                 written.insert(slot);
             }
             // What a `get` finds is only certain to stay if no `set` put it there.
             let stays = inst.op == Op::Set || !written.contains(slot);
-            before[index] = last.replace(index);
+            let from = index as u16;
+            holders.places[index].before = std::mem::replace(last, from);
             if !stays {
                 continue;
             }
-            let places = &mut holders.of[value.index()];
-            if let Some(free) = places.iter_mut().find(|place| place.is_none()) {
-                *free = Some(Holder { slot, from: index });
+            let known = &mut holders.places[value.index()].holders;
+            if let Some(free) = known.iter_mut().find(|holder| holder.is_none()) {
+                *free = Some(Holder { slot, from });
             }
         }
         holders
     }
 
     /// The slot that `last` is of is written at `index`.
-    fn end(&mut self, last: &mut Option<usize>, before: &[Option<usize>], index: usize) {
-        while let Some(holder) = *last {
-            self.until[holder] = index;
-            *last = before[holder];
+    fn end(&mut self, last: &mut u16, index: usize) {
+        while *last != NOWHERE {
+            let place = &mut self.places[usize::from(*last)];
+            place.until = index as u16;
+            *last = place.before;
         }
     }
 
     /// Whether the state map relies on the `set` at `index`.
     pub(crate) fn is_source(&self, index: usize) -> bool {
-        self.source[index]
+        self.places[index].source
     }
 
     /// Adds to the state map what the `set` at `index` wrote, for faults of the instructions whose
@@ -100,11 +114,11 @@ impl Holders {
                 return false;
             };
             if let Some(source) = source {
-                self.source[source] = true;
+                self.places[source].source = true;
             }
             map.push((mark, Recover { pc, slot, known }));
         }
-        self.removed[index] = true;
+        self.places[index].removed = true;
         true
     }
 
@@ -121,11 +135,13 @@ impl Holders {
         if inst.op == Op::Iconst {
             return Some((Known::Const(inst.imm), None));
         }
-        let holder = self.of[value.index()].iter().flatten().find(|holder| {
-            let there = holder.from < mark && self.until[holder.from] >= mark;
-            there && holder.slot != slot && !self.removed[holder.from]
+        let holder = self.places[value.index()].holders.iter().flatten().find(|holder| {
+            let from = usize::from(holder.from);
+            let there = from < mark && usize::from(self.places[from].until) >= mark;
+            there && holder.slot != slot && !self.places[from].removed
         })?;
-        let is_set = block.insts[holder.from].op == Op::Set;
-        Some((Known::Slot(holder.slot), is_set.then_some(holder.from)))
+        let from = usize::from(holder.from);
+        let is_set = block.insts[from].op == Op::Set;
+        Some((Known::Slot(holder.slot), is_set.then_some(from)))
     }
 }
