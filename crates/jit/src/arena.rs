@@ -28,6 +28,8 @@ impl CodeCache {
         let write = map(libc::PROT_READ | libc::PROT_WRITE, None)?;
         let execute = map(libc::PROT_READ | libc::PROT_EXEC, None)?;
         register_code(execute, execute + size);
+        // Made now, so that nothing is mapped later, where a guest may want to be.
+        crate::stubs::unlinked();
         Ok(CodeCache { size, write, execute, used: Mutex::new(0) })
     }
 

@@ -86,6 +86,7 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
     // The engine's threads are to block all signals.
     let mask = signal::set_host_mask(SigSet::ALL);
     signal::install();
+    host::keep_heap_apart();
     let space = Arc::new(Space::default());
     let find = |path: &Path| process::find(&options, path);
     let image = program.load(&space, &A::INFO, &options, find).inspect_err(|_| {

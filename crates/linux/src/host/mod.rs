@@ -34,6 +34,21 @@ pub(crate) fn interruptible(
     Errno::decode(arch::interruptible(pending, number, args))
 }
 
+/// Keeps Mynah's own heap in its data segment: memory mapped for it at any time could otherwise take
+/// a place that the guest has unmapped and is about to map again.
+#[cfg(target_env = "gnu")]
+pub(crate) fn keep_heap_apart() {
+    // SAFETY: sets parameters of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+    }
+}
+
+/// Other allocators have no such setting.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn keep_heap_apart() {}
+
 /// fork(2) for `flags` 0, else clone(2) with them: 0 in the child, its number in the parent, or
 /// the negative error number.
 pub(crate) fn fork(flags: u64, exit_signal: u64) -> i32 {
