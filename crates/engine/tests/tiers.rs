@@ -10,13 +10,17 @@ use std::sync::Arc;
 
 /// Sums in a loop with a load, a store and a call in each turn; a0 turns, result in a1, a3 points
 /// to eight bytes.
-const PROGRAM: [u8; 68] = [
+static PROGRAM: Aligned = Aligned([
     0x93, 0x05, 0x00, 0x00, 0x13, 0x06, 0x00, 0x00, 0xb3, 0x02, 0xc6, 0x02, 0x13, 0x53, 0x36, 0x00,
     0xb3, 0xc2, 0x62, 0x00, 0xb3, 0x85, 0x55, 0x00, 0x23, 0xb0, 0xb6, 0x00, 0x83, 0xb3, 0x06, 0x00,
     0xb3, 0x85, 0x75, 0x00, 0xef, 0x00, 0x00, 0x01, 0x13, 0x06, 0x16, 0x00, 0xe3, 0x4e, 0xa6, 0xfc,
     0x73, 0x00, 0x00, 0x00, 0x13, 0x7e, 0x76, 0x00, 0x63, 0x14, 0x0e, 0x00, 0x93, 0xc5, 0x55, 0x05,
     0x67, 0x80, 0x00, 0x00,
-];
+]);
+
+/// RISC-V code begins at even addresses.
+#[repr(align(8))]
+struct Aligned([u8; 68]);
 
 struct Bytes;
 
@@ -53,13 +57,13 @@ fn run_with(config: Config, turns: u64, a3: u64) -> (Event, u64, u64, mynah_engi
     mynah_mem::host::signal::install(None);
     let engine = Engine::<RiscV>::new(config, Arc::new(Bytes));
     let mut vcpu = Vcpu::new(engine.clone(), Memory::FLAT);
-    vcpu.cpu.core.pc = PROGRAM.as_ptr() as u64;
+    vcpu.cpu.core.pc = PROGRAM.0.as_ptr() as u64;
     vcpu.cpu.set_slot(state::x(10), turns.into());
     vcpu.cpu.set_slot(state::x(13), a3.into());
     let mut env = UntilEcall(None);
     assert_eq!(vcpu.run(&mut env), Exit::Env);
     let a1 = vcpu.cpu.slot(state::x(11)) as u64;
-    let pc = vcpu.cpu.core.pc - PROGRAM.as_ptr() as u64;
+    let pc = vcpu.cpu.core.pc - PROGRAM.0.as_ptr() as u64;
     (env.0.expect("an event stopped it"), a1, pc, engine.stats())
 }
 

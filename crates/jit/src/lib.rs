@@ -143,6 +143,12 @@ impl<G: Guest> Default for Compiler<G> {
     }
 }
 
+/// The effort at which no floating-point flag is lost: Cranelift's optimiser takes an operation for
+/// its result alone, so it does not run where one is there for its flags.
+fn exact(blocks: &[&Block], effort: Effort) -> Effort {
+    if blocks.iter().any(|block| lower::keeps_flags(block)) { Effort::Quick } else { effort }
+}
+
 fn isa(effort: Effort) -> OwnedTargetIsa {
     let mut flags = settings::builder();
     let level = if effort == Effort::Optimise { "speed" } else { "none" };
@@ -176,6 +182,7 @@ impl<G: Guest> Compiler<G> {
     /// Compiles the unit of `blocks`, which is entered at the first. Blocks must be verified and
     /// of one mode; at most [`MAX_BLOCKS`].
     pub fn compile(&mut self, blocks: &[&Block], effort: Effort) -> Result<Artifact, CompileError> {
+        let effort = exact(blocks, effort);
         let (slots, sites) = self.lower(blocks, effort);
         let isa = if effort == Effort::Quick { &*self.quick } else { &*self.optimise };
         let compiled = self
@@ -203,6 +210,7 @@ impl<G: Guest> Compiler<G> {
 
     /// The unit's Cranelift IR and host code as text.
     pub fn explain(&mut self, blocks: &[&Block], effort: Effort) -> Result<Listing, CompileError> {
+        let effort = exact(blocks, effort);
         // The exits' addresses stand in the code: they must live as long as it is used.
         let (_slots, _) = self.lower(blocks, effort);
         let clif = self.context.func.display().to_string();

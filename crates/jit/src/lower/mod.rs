@@ -73,6 +73,11 @@ pub(crate) fn unit<G: Guest>(
     (exits, sites)
 }
 
+/// Whether the block has a floating-point operation that is there only for its flags.
+pub(crate) fn keeps_flags(block: &Block) -> bool {
+    kept::for_flags(block).contains(&true)
+}
+
 /// A slot for every exit that the unit may have; more than are used when successors are inside.
 fn exits(blocks: &[&Block]) -> Box<[LinkSlot]> {
     let of_block = |block: &&Block| {
