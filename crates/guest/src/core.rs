@@ -82,6 +82,8 @@ pub struct Core {
     pub mode: u32,
     /// Address of the jump cache: [`JumpEntry::COUNT`] entries.
     pub jump_cache: usize,
+    /// Address of the TLB ([`mynah_mem::Memory::tlb`]).
+    pub tlb: usize,
     /// Address of the table of helper addresses.
     pub helpers: usize,
     /// Address of the table of operation thunks (see the code generator).
@@ -136,7 +138,7 @@ impl Core {
     /// Byte offset of the address of the attention word.
     pub const ATTENTION_AT: usize = std::mem::offset_of!(Core, attention_at);
 
-    pub(crate) fn new() -> Core {
+    pub(crate) fn new(tlb: usize) -> Core {
         let attention = Arc::new(AtomicU32::new(0));
         Core {
             attention_at: Arc::as_ptr(&attention) as usize,
@@ -146,6 +148,7 @@ impl Core {
             fault_pending: 0,
             mode: 0,
             jump_cache: 0,
+            tlb,
             helpers: 0,
             thunks: 0,
             exit_value: 0,

@@ -34,7 +34,7 @@ impl std::error::Error for TooManyValues {}
 
 /// The steps of `block`, which keeps the rules of [`mynah_ir::verify`].
 pub fn flatten<G: Guest>(block: &Block) -> Result<Code<G>, TooManyValues> {
-    const { assert!(size_of::<Cpu<G>>() - size_of::<mynah_mem::Memory>() < 1 << 16) };
+    const { assert!(size_of::<Cpu<G>>() - size_of::<G::Memory>() < 1 << 16) };
     let mut f = Flattener::<G>::new(block);
     f.count_uses();
     f.emit_all()?;
@@ -825,7 +825,10 @@ impl<'b, G: Guest> Flattener<'b, G> {
     }
 
     fn finish(mut self) -> Code<G> {
-        let links: Box<[Link<G>]> = self.links.iter().map(|&pc| Link::new(pc)).collect();
+        let links: Box<[Link<G>]> = {
+            let from = self.block.key.pc;
+            self.links.iter().map(|&pc| Link::new(from, pc)).collect()
+        };
         for &step in &self.linking {
             let imm = &mut self.steps[step as usize].imm;
             *imm = (&raw const links[*imm as usize]).expose_provenance() as u64;

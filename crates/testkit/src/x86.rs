@@ -167,7 +167,9 @@ impl Subject for X86 {
     fn stop(fault: Fault) -> Stop {
         let (name, address) = match fault {
             Fault::Memory(fault) => match fault.cause {
-                Cause::Unmapped | Cause::Protected => ("#PF", Some(fault.va)),
+                Cause::Unmapped | Cause::Protected | Cause::Refused(_) | Cause::Code => {
+                    ("#PF", Some(fault.va))
+                }
                 Cause::Misaligned | Cause::NonCanonical => ("#GP", None),
                 Cause::Bus => ("#BUS", Some(fault.va)),
             },

@@ -28,6 +28,7 @@ pub struct X86;
 
 impl Guest for X86 {
     type State = State;
+    type Memory = mynah_mem::Flat;
     type Lifter = lift::Lifter;
 
     const NAME: &'static str = "x86_64";

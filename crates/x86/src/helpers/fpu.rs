@@ -130,7 +130,11 @@ choices! {
 }
 
 /// Stores `bytes`, which are no more than a page, at `address`: all of them or, on a fault, none.
-pub(super) fn write_whole(memory: &Memory, address: u64, bytes: &[u8]) -> Result<(), MemFault> {
+pub(super) fn write_whole(
+    memory: &mut impl Memory,
+    address: u64,
+    bytes: &[u8],
+) -> Result<(), MemFault> {
     let last = address.wrapping_add(bytes.len() as u64 - 1);
     if last >> 12 != address >> 12 {
         // These fault as a write does, and change nothing.
@@ -172,7 +176,7 @@ fn width(op: Op) -> usize {
     }
 }
 
-fn load(cpu: &Cpu<X86>, address: u64, bytes: usize) -> Result<u128, MemFault> {
+fn load(cpu: &mut Cpu<X86>, address: u64, bytes: usize) -> Result<u128, MemFault> {
     let mut buffer = [0; 16];
     match bytes {
         2 => return cpu.memory.load::<u16>(address).map(u128::from),
@@ -183,7 +187,7 @@ fn load(cpu: &Cpu<X86>, address: u64, bytes: usize) -> Result<u128, MemFault> {
     Ok(u128::from_le_bytes(buffer))
 }
 
-fn source(cpu: &Cpu<X86>, code: Code, address: u64) -> Result<u128, MemFault> {
+fn source(cpu: &mut Cpu<X86>, code: Code, address: u64) -> Result<u128, MemFault> {
     if code.src == Code::MEMORY { load(cpu, address, width(code.op)) } else { Ok(0) }
 }
 
@@ -337,7 +341,7 @@ pub(super) extern "C" fn image(cpu: &mut Cpu<X86>, which: u64, address: u64, _: 
     match which {
         StoreEnvironment | StoreEnvironment16 => not_waiting(cpu, |cpu| {
             let environment = cpu.state.fpu.environment(wide);
-            write_whole(&cpu.memory, address, &environment[..len])?;
+            write_whole(&mut cpu.memory, address, &environment[..len])?;
             cpu.state.fpu.mask_all();
             Ok(0)
         }),
@@ -345,7 +349,7 @@ pub(super) extern "C" fn image(cpu: &mut Cpu<X86>, which: u64, address: u64, _: 
             let mut bytes = [0; 108];
             bytes[..len].copy_from_slice(&cpu.state.fpu.environment(wide)[..len]);
             bytes[len..len + 80].copy_from_slice(&cpu.state.fpu.stack_bytes());
-            write_whole(&cpu.memory, address, &bytes[..len + 80])?;
+            write_whole(&mut cpu.memory, address, &bytes[..len + 80])?;
             cpu.state.fpu.init();
             Ok(0)
         }),

@@ -3,6 +3,7 @@
 
 use crate::{X86, trap};
 use mynah_guest::{Cause, Cpu, Fault};
+use mynah_mem::Memory as _;
 
 pub(super) extern "C" fn mxcsr(cpu: &mut Cpu<X86>, _: u64, _: u64, _: u64) -> u64 {
     cpu.core.live_fp().into()
@@ -79,7 +80,7 @@ pub(super) extern "C" fn fxsave(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64
     for (i, xmm) in cpu.state.xmm.iter().enumerate() {
         put(XMM0 + 16 * i, &xmm.to_le_bytes());
     }
-    if let Err(fault) = super::fpu::write_whole(&cpu.memory, address, &area) {
+    if let Err(fault) = super::fpu::write_whole(&mut cpu.memory, address, &area) {
         cpu.raise(fault);
     }
     0

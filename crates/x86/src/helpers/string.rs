@@ -5,7 +5,7 @@ use crate::X86;
 use crate::state::State;
 use mynah_guest::{Cpu, MemFault};
 use mynah_ir::Ty;
-use mynah_mem::Memory;
+use mynah_mem::{Flat, Memory};
 
 /// Bytes that one call handles at most.
 const CHUNK: u64 = 4096;
@@ -72,7 +72,7 @@ impl State {
     }
 }
 
-fn load(memory: &Memory, shape: Shape, va: u64) -> Result<u64, MemFault> {
+fn load(memory: &mut impl Memory, shape: Shape, va: u64) -> Result<u64, MemFault> {
     Ok(match shape.width {
         1 => memory.load::<u8>(va)?.into(),
         2 => memory.load::<u16>(va)?.into(),
@@ -81,7 +81,7 @@ fn load(memory: &Memory, shape: Shape, va: u64) -> Result<u64, MemFault> {
     })
 }
 
-fn store(memory: &Memory, shape: Shape, va: u64, value: u64) -> Result<(), MemFault> {
+fn store(memory: &mut impl Memory, shape: Shape, va: u64, value: u64) -> Result<(), MemFault> {
     match shape.width {
         1 => memory.store(va, value as u8),
         2 => memory.store(va, value as u16),
@@ -113,8 +113,8 @@ fn move_some(cpu: &mut Cpu<X86>, shape: Shape, base: u64) -> Result<bool, MemFau
     let apart = if ahead == 0 { u64::MAX } else { ahead / shape.width };
     let elements = cpu.state.at_once(shape, &[source, dest]).min(apart.max(1));
     if elements == 1 {
-        let value = load(&cpu.memory, shape, source)?;
-        store(&cpu.memory, shape, dest, value)?;
+        let value = load(&mut cpu.memory, shape, source)?;
+        store(&mut cpu.memory, shape, dest, value)?;
     } else {
         let mut buffer = [0; CHUNK as usize];
         let bytes = &mut buffer[..(elements * shape.width) as usize];
@@ -134,7 +134,7 @@ fn fill_some(cpu: &mut Cpu<X86>, shape: Shape) -> Result<bool, MemFault> {
     let elements = cpu.state.at_once(shape, &[dest]);
     let value = cpu.state.gpr[0];
     if elements == 1 {
-        store(&cpu.memory, shape, dest, value)?;
+        store(&mut cpu.memory, shape, dest, value)?;
     } else {
         let width = shape.width as usize;
         let mut buffer = [0; CHUNK as usize];
@@ -151,7 +151,7 @@ pub(super) extern "C" fn rep_cmps(cpu: &mut Cpu<X86>, shape: u64, base: u64, _: 
     let shape = Shape::unpack(shape);
     let (source, dest) = (cpu.state.source(base), cpu.state.dest());
     let elements = cpu.state.at_once(shape, &[source, dest]);
-    let operands = |memory: &Memory, at: u64| {
+    let operands = |memory: &mut Flat, at: u64| {
         // The destination is read first, as processors do.
         let b = load(memory, shape, dest.wrapping_add(at))?;
         Ok((load(memory, shape, source.wrapping_add(at))?, b))
@@ -164,7 +164,8 @@ pub(super) extern "C" fn rep_scas(cpu: &mut Cpu<X86>, shape: u64, _: u64, _: u64
     let shape = Shape::unpack(shape);
     let (dest, a) = (cpu.state.dest(), shape.ty().wrap(cpu.state.gpr[0]));
     let elements = cpu.state.at_once(shape, &[dest]);
-    let operands = |memory: &Memory, at: u64| Ok((a, load(memory, shape, dest.wrapping_add(at))?));
+    let operands =
+        |memory: &mut Flat, at: u64| Ok((a, load(memory, shape, dest.wrapping_add(at))?));
     let more = compare_some(cpu, shape, elements, Moves::Dest, operands);
     answer(cpu, more)
 }
@@ -175,11 +176,11 @@ fn compare_some(
     shape: Shape,
     elements: u64,
     moves: Moves,
-    operands: impl Fn(&Memory, u64) -> Result<(u64, u64), MemFault>,
+    operands: impl Fn(&mut Flat, u64) -> Result<(u64, u64), MemFault>,
 ) -> Result<bool, MemFault> {
     let mut done = 0;
     loop {
-        let (a, b) = match operands(&cpu.memory, done * shape.width) {
+        let (a, b) = match operands(&mut cpu.memory, done * shape.width) {
             Ok(operands) => operands,
             // Those before it are done; the next call faults.
             Err(_) if done > 0 => return Ok(cpu.state.advance(done, shape, moves)),
