@@ -12,6 +12,12 @@ pub trait Pins: Send + Sync {
     fn set(&self, pin: u32, level: bool);
 }
 
+/// What takes message-signalled interrupts: writes of devices to where local APICs listen.
+pub trait Messages: Send + Sync {
+    /// A write of the 32 bits `data` at physical `address`. One to elsewhere is lost.
+    fn message(&self, address: u64, data: u32);
+}
+
 /// What an interrupt controller does to a vCPU.
 pub trait CpuLine: Send + Sync {
     /// Level of INTR: whether there is an interrupt for the vCPU to acknowledge.

@@ -18,8 +18,8 @@ pub mod map;
 pub mod ram;
 pub mod time;
 
-pub use irq::{CpuLine, IrqLine, Pins};
-pub use map::Map;
+pub use irq::{CpuLine, IrqLine, Messages, Pins};
+pub use map::{Map, Shared};
 pub use ram::Ram;
 pub use time::{Clock, Timer, Timers};
 
