@@ -118,19 +118,11 @@ impl<G: Guest> Vcpu<G> {
 
     /// Executes the instruction at the guest's pc by itself.
     fn step(&mut self) -> Option<Event> {
-        let key = self.key();
-        let code = match translate::single::<G>(&*self.engine.source, key) {
-            Ok(code) => code,
-            Err(fault) => return Some(Event::Fault(fault)),
-        };
+        self.key();
         self.cpu.core.enter_fp();
-        let outcome = mynah_interp::once(&code, &mut self.cpu);
+        let event = self.interpret_one();
         self.cpu.core.leave_fp();
-        match outcome {
-            Outcome::Pc => None,
-            Outcome::Trap(trap) => Some(Event::Trap(trap)),
-            Outcome::Fault(fault) => Some(Event::Fault(fault)),
-        }
+        event
     }
 
     fn key(&mut self) -> BlockKey {
@@ -263,9 +255,22 @@ impl<G: Guest> Vcpu<G> {
                 let site = site.expect("compiled code knows the instructions of its accesses");
                 self.cpu.core.pc = site.pc;
                 self.cpu.recover(&site.recover, site.pc);
+                if fault.cause == Cause::NonCanonical {
+                    // The host tells neither the address nor the access. The interpreter knows.
+                    return self.interpret_one();
+                }
                 let fault = MemFault { va: fault.va, access: fault.access, cause: fault.cause };
                 Some(Event::Fault(Fault::Memory(fault)))
             }
+        }
+    }
+
+    /// Interprets the instruction at the guest's pc, in the guest's floating-point environment.
+    fn interpret_one(&mut self) -> Option<Event> {
+        let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
+        match translate::single::<G>(&*self.engine.source, key) {
+            Ok(code) => event(mynah_interp::once(&code, &mut self.cpu)),
+            Err(fault) => Some(Event::Fault(fault)),
         }
     }
 
@@ -273,11 +278,7 @@ impl<G: Guest> Vcpu<G> {
     fn interpreted(&mut self, translation: &'static Translation<G>) -> Option<Event> {
         if translation.compare.is_some() || !translation.is_valid() {
             // Compared with memory each time: never linked, never remembered.
-            return match mynah_interp::once(translation.code, &mut self.cpu) {
-                Outcome::Pc => None,
-                Outcome::Trap(trap) => Some(Event::Trap(trap)),
-                Outcome::Fault(fault) => Some(Event::Fault(fault)),
-            };
+            return event(mynah_interp::once(translation.code, &mut self.cpu));
         }
         self.jumps.insert(translation.code);
         let mut code = translation.code;
@@ -336,6 +337,15 @@ impl<G: Guest> Vcpu<G> {
         if let Ok(translation) = self.find(key) {
             self.engine.enqueue(translation);
         }
+    }
+}
+
+/// What the environment must see of an outcome.
+fn event(outcome: Outcome) -> Option<Event> {
+    match outcome {
+        Outcome::Pc => None,
+        Outcome::Trap(trap) => Some(Event::Trap(trap)),
+        Outcome::Fault(fault) => Some(Event::Fault(fault)),
     }
 }
 
