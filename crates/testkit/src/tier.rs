@@ -2,7 +2,7 @@
 
 use crate::check::listing;
 use crate::pages::{ENTRY, Pages};
-use crate::runner::{Runner, lift};
+use crate::runner::{Runner, lift, lift_first};
 use crate::subject::{State, Stop, Subject};
 use mynah_guest::{Cause, Cpu, Fault, GuestNames, JumpEntry, MemFault};
 use mynah_interp::{Code, Outcome};
@@ -142,7 +142,10 @@ impl<S: Subject> TierRunner<S> {
                     self.cpu.core.leave_fp();
                     outcome
                 }
-                Ok(Ready::Compiled(unit)) => compiled(unit, &mut self.cpu),
+                Ok(Ready::Compiled(unit)) => match compiled(unit, &mut self.cpu) {
+                    Some(outcome) => outcome,
+                    None => self.interpret_one(),
+                },
                 Err(stop) => return *stop,
             };
             match outcome {
@@ -153,14 +156,26 @@ impl<S: Subject> TierRunner<S> {
         }
         Stop::Endless
     }
+
+    /// Interprets the instruction at the pc.
+    fn interpret_one(&mut self) -> Outcome {
+        let Cpu { core, .. } = &*self.cpu;
+        let code = &self.code[(core.pc - ENTRY) as usize..];
+        let block = lift_first::<S>(code, core.pc, core.mode).expect("it was lifted before");
+        let code = mynah_interp::flatten::<S>(&block).expect("one instruction fits");
+        self.cpu.core.enter_fp();
+        let outcome = mynah_interp::once(&code, &mut self.cpu);
+        self.cpu.core.leave_fp();
+        outcome
+    }
 }
 
-/// Runs the unit once, as the engine does.
-fn compiled<S: Subject>(unit: &Unit, cpu: &mut Cpu<S>) -> Outcome {
+/// Runs the unit once, as the engine does; `None` if the instruction at the pc is to be interpreted.
+fn compiled<S: Subject>(unit: &Unit, cpu: &mut Cpu<S>) -> Option<Outcome> {
     cpu.core.enter_fp();
     let word = mynah_jit::enter(cpu, unit.entry);
     cpu.core.leave_fp();
-    match Exit::decode(word) {
+    Some(match Exit::decode(word) {
         Exit::Unlinked(address) => {
             cpu.core.pc = LinkSlot::at(address).pc;
             Outcome::Pc
@@ -182,10 +197,13 @@ fn compiled<S: Subject>(unit: &Unit, cpu: &mut Cpu<S>) -> Outcome {
             let site = unit.site(fault.pc).expect("compiled code knows its accesses");
             cpu.core.pc = site.pc;
             cpu.recover(&site.recover, site.pc);
+            if fault.cause == Cause::NonCanonical {
+                return None;
+            }
             let fault = MemFault { va: fault.va, access: fault.access, cause: fault.cause };
             Outcome::Fault(Fault::Memory(fault))
         }
-    }
+    })
 }
 
 fn verify<S: Subject>(block: &Block, code: &[u8], stage: &str) {
