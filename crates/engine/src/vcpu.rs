@@ -344,6 +344,10 @@ impl<G: Guest> Vcpu<G> {
         let mut code = translation.code;
         loop {
             match mynah_interp::run(code, &mut self.cpu, &self.jumps) {
+                // How code is found may have changed.
+                Leave::Pc(_) if self.cpu.core.attention.load(Ordering::Relaxed) != 0 => {
+                    return None;
+                }
                 Leave::Pc(link) => {
                     let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
                     let next = match self.find(key) {
