@@ -1,6 +1,6 @@
 //! The neutral part of a vCPU, at fixed offsets for compiled code.
 
-use crate::Fault;
+use crate::{Fault, Ports};
 use mynah_ir::fp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -96,6 +96,8 @@ pub struct Core {
     pub interpreted: u64,
     /// The fault that was raised.
     pub fault: Option<Fault>,
+    /// The machine's ports.
+    pub ports: Option<Arc<dyn Ports>>,
 }
 
 impl Core {
@@ -132,6 +134,8 @@ impl Core {
 }
 
 impl Core {
+    /// The bit of [`Core::attention`] that asks for the environment's attention.
+    pub const ATTENTION: u32 = 1;
     /// The bit of [`Core::attention`] by which a vCPU is made to leave translated code and to look
     /// anew for what follows.
     pub const KICK: u32 = 2;
@@ -155,6 +159,7 @@ impl Core {
             scratch: [0; 4],
             interpreted: 0,
             fault: None,
+            ports: None,
         }
     }
 }

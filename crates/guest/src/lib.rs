@@ -8,6 +8,7 @@
 mod core;
 mod cpu;
 mod helper;
+mod ports;
 pub mod toy;
 
 pub use core::{Core, JumpEntry};
@@ -15,6 +16,7 @@ pub use cpu::Cpu;
 pub use helper::{Helper, HelperFn};
 pub use mynah_ir as ir;
 pub use mynah_mem::{Access, Cause, Flat, MemFault, Memory};
+pub use ports::Ports;
 
 use mynah_ir::{Builder, End, SlotInfo, Trap};
 

@@ -3,7 +3,7 @@
 use crate::flags::{CF, PF, ZF};
 use crate::fpu::{MASK80, Stored, status};
 use crate::host::Op;
-use crate::{X86, trap};
+use crate::{Space, X86, trap};
 use mynah_guest::{Cpu, Fault, MemFault};
 use mynah_mem::Memory;
 
@@ -145,7 +145,10 @@ pub(super) fn write_whole(
 }
 
 /// Runs `f` unless an exception waits; raises what fails.
-fn waiting(cpu: &mut Cpu<X86>, f: impl FnOnce(&mut Cpu<X86>) -> Result<u64, MemFault>) -> u64 {
+fn waiting<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    f: impl FnOnce(&mut Cpu<X86<M>>) -> Result<u64, MemFault>,
+) -> u64 {
     if cpu.state.fpu.waits() {
         cpu.raise(Fault::Trap(trap::exception(trap::X87)));
         return 0;
@@ -153,7 +156,10 @@ fn waiting(cpu: &mut Cpu<X86>, f: impl FnOnce(&mut Cpu<X86>) -> Result<u64, MemF
     not_waiting(cpu, f)
 }
 
-fn not_waiting(cpu: &mut Cpu<X86>, f: impl FnOnce(&mut Cpu<X86>) -> Result<u64, MemFault>) -> u64 {
+fn not_waiting<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    f: impl FnOnce(&mut Cpu<X86<M>>) -> Result<u64, MemFault>,
+) -> u64 {
     match f(cpu) {
         Ok(result) => result,
         Err(fault) => {
@@ -176,7 +182,7 @@ fn width(op: Op) -> usize {
     }
 }
 
-fn load(cpu: &mut Cpu<X86>, address: u64, bytes: usize) -> Result<u128, MemFault> {
+fn load<M: Space>(cpu: &mut Cpu<X86<M>>, address: u64, bytes: usize) -> Result<u128, MemFault> {
     let mut buffer = [0; 16];
     match bytes {
         2 => return cpu.memory.load::<u16>(address).map(u128::from),
@@ -187,11 +193,16 @@ fn load(cpu: &mut Cpu<X86>, address: u64, bytes: usize) -> Result<u128, MemFault
     Ok(u128::from_le_bytes(buffer))
 }
 
-fn source(cpu: &mut Cpu<X86>, code: Code, address: u64) -> Result<u128, MemFault> {
+fn source<M: Space>(cpu: &mut Cpu<X86<M>>, code: Code, address: u64) -> Result<u128, MemFault> {
     if code.src == Code::MEMORY { load(cpu, address, width(code.op)) } else { Ok(0) }
 }
 
-pub(super) extern "C" fn arithmetic(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn arithmetic<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let memory = source(cpu, code, address)?;
@@ -201,7 +212,12 @@ pub(super) extern "C" fn arithmetic(cpu: &mut Cpu<X86>, code: u64, address: u64,
     })
 }
 
-pub(super) extern "C" fn compare(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn compare<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let memory = source(cpu, code, address)?;
@@ -211,7 +227,12 @@ pub(super) extern "C" fn compare(cpu: &mut Cpu<X86>, code: u64, address: u64, _:
 }
 
 /// The flags that FCOMI leaves.
-pub(super) extern "C" fn compare_flags(cpu: &mut Cpu<X86>, code: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn compare_flags<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let source = code.source().unwrap_or(0);
@@ -228,7 +249,12 @@ pub(super) extern "C" fn compare_flags(cpu: &mut Cpu<X86>, code: u64, _: u64, _:
 }
 
 /// Loads that convert, and constants.
-pub(super) extern "C" fn push(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn push<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let memory = source(cpu, code, address)?;
@@ -238,7 +264,12 @@ pub(super) extern "C" fn push(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u6
 }
 
 /// Stores that convert.
-pub(super) extern "C" fn store(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn store<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let stored = cpu.state.fpu.store(code.op);
@@ -246,8 +277,8 @@ pub(super) extern "C" fn store(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u
     })
 }
 
-fn finish(
-    cpu: &mut Cpu<X86>,
+fn finish<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
     stored: Stored,
     address: u64,
     bytes: usize,
@@ -269,7 +300,12 @@ fn finish(
 }
 
 /// Functions of the top of the stack.
-pub(super) extern "C" fn transform(cpu: &mut Cpu<X86>, code: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn transform<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let fpu = &mut cpu.state.fpu;
         match Code::unpack(code).op {
@@ -282,7 +318,12 @@ pub(super) extern "C" fn transform(cpu: &mut Cpu<X86>, code: u64, _: u64, _: u64
 }
 
 /// A [`Move`]: `a` is the register or the address.
-pub(super) extern "C" fn transfer(cpu: &mut Cpu<X86>, which: u64, a: u64, _: u64) -> u64 {
+pub(super) extern "C" fn transfer<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    which: u64,
+    a: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let register = a as usize & 7;
         match Move::unpack(which) {
@@ -319,7 +360,12 @@ pub(super) extern "C" fn transfer(cpu: &mut Cpu<X86>, which: u64, a: u64, _: u64
 }
 
 /// A [`Control`]; the control or status word.
-pub(super) extern "C" fn control(cpu: &mut Cpu<X86>, which: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn control<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    which: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
     let fpu = &mut cpu.state.fpu;
     match Control::unpack(which) {
         Control::Init => fpu.init(),
@@ -333,7 +379,12 @@ pub(super) extern "C" fn control(cpu: &mut Cpu<X86>, which: u64, _: u64, _: u64)
 }
 
 /// An [`Image`] at `address`.
-pub(super) extern "C" fn image(cpu: &mut Cpu<X86>, which: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn image<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    which: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     use Image::*;
     let which = Image::unpack(which);
     let wide = matches!(which, StoreEnvironment | LoadEnvironment | Save | Restore);
