@@ -4,7 +4,10 @@
 //! `State::new()`; registers with the names of the data sheet; one `match` for each direction; and
 //! the interrupt level recomputed from the state at the end. Addresses and pins are the board's.
 
+pub mod acpi_pm;
+pub mod apic;
 pub mod cmos;
+pub mod hpet;
 pub mod i8254;
 pub mod i8259;
 pub mod pci;
