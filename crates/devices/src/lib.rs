@@ -7,7 +7,9 @@
 pub mod acpi_pm;
 pub mod apic;
 pub mod cmos;
+pub mod fw_cfg;
 pub mod hpet;
+pub mod i8042;
 pub mod i8254;
 pub mod i8259;
 pub mod pci;

@@ -157,7 +157,8 @@ fn interprocessor_interrupts_find_their_destinations() {
     for (cpu, lapic) in rig.lapics.iter().enumerate() {
         lapic.write(LDR, 4, 1 << (24 + cpu));
     }
-    let rows: &[(u64, u64, &[(usize, u8)])] = &[
+    type Served = [(usize, u8)];
+    let rows: &[(u64, u64, &Served)] = &[
         (0x0040, 2, &[(2, 0x40)]),
         (0x0040, 9, &[]),
         (0x0040, 0xff, &[(0, 0x40), (1, 0x40), (2, 0x40), (3, 0x40)]),
