@@ -15,6 +15,7 @@ pub mod i8259;
 pub mod pci;
 pub mod system_control;
 pub mod uart16550;
+pub mod vga;
 
 #[cfg(test)]
 mod testing;
