@@ -22,10 +22,6 @@ pub trait Control: Send + Sync {
     fn reset(&self, what: Reset);
     /// Switch the power off.
     fn power_off(&self);
-    /// Sleep until a wake-up event: suspend to RAM. `false` if the machine cannot.
-    fn suspend(&self) -> bool {
-        false
-    }
     /// End the emulation with this status.
     fn exit(&self, status: u8);
     /// Address line 20 follows the vCPU (`true`), or is zero.
