@@ -5,7 +5,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::table::Translation;
 use crate::{Engine, Tier};
 use mynah_guest::Guest;
-use mynah_ir::{Block, BlockKey, End};
+use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Site, Unit};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -165,7 +165,7 @@ impl<G: Guest> Engine<G> {
         let mut insts = head.block.guest_insts;
         let mut next = 0;
         while next < members.len() {
-            for pc in targets(&members[next].block.end) {
+            for pc in members[next].block.end.leads_to() {
                 let key = BlockKey { pc, ..head.key() };
                 let Some(found) = table.get(key) else { continue };
                 let known = members.iter().any(|m| m.key() == key);
@@ -217,18 +217,6 @@ impl<G: Guest> Engine<G> {
 fn is_big_unit<G: Guest>(translation: &Translation<G>) -> bool {
     translation.entry().is_some()
         && translation.compiled.lock().unit.is_some_and(|unit| unit.len > INLINE_BYTES)
-}
-
-/// Known successors of a block's end, and of what it calls.
-fn targets(end: &End) -> impl Iterator<Item = u64> {
-    let (a, b) = match *end {
-        End::Jump(to) => (Some(to), None),
-        End::Branch { taken, not, .. } => (Some(taken), Some(not)),
-        End::Call { to, ret } => (Some(to), Some(ret)),
-        End::CallIndirect { ret, .. } => (Some(ret), None),
-        _ => (None, None),
-    };
-    a.into_iter().chain(b)
 }
 
 /// The compile thread.
