@@ -40,6 +40,16 @@ pub enum Verdict {
 pub trait Target {
     /// Tries the case that `rng` describes, or several that have much in common.
     fn case(&mut self, rng: &mut Rng) -> Verdict;
+
+    /// Tries the cases that a file of the corpus lists, and counts them. `name` is the file's. The
+    /// error reports what fails, or what is wrong with the file.
+    fn replay(&mut self, name: &str, text: &str) -> Result<usize, String>;
+}
+
+/// The lines of a corpus file that are cases, with their numbers: all but blank ones and comments.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().map(str::trim).enumerate().map(|(at, line)| (at + 1, line));
+    numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Tries the case that a fuzzer's bytes describe.

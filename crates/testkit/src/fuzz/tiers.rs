@@ -98,6 +98,16 @@ impl Target for TiersTarget {
         };
         self.x86.case(&mut self.pages, rng, bytes, states)
     }
+
+    /// Rows, whose right sides do not matter: the reference is asked. A file is named after its
+    /// guest.
+    fn replay(&mut self, name: &str, text: &str) -> Result<usize, String> {
+        match name.split('.').next() {
+            Some(X86::FOLDER) => self.x86.replay(&mut self.pages, text),
+            Some(RiscV::FOLDER) => self.riscv.replay(&mut self.pages, text),
+            _ => Err(format!("{name} is not named after a guest")),
+        }
+    }
 }
 
 /// Makes several blocks of some: `jump` encodes a transfer of a kind over a distance, counted from
@@ -166,6 +176,25 @@ impl<S: Subject> Tiers<S> {
             }
         }
         Verdict::Passed { cases: STATES, useful }
+    }
+
+    fn replay(&mut self, pages: &mut Pages, text: &str) -> Result<usize, String> {
+        let mut count = 0;
+        for group in rows::parse::<S>(text).map_err(|e| e.to_string())? {
+            for row in &group.rows {
+                let insns = vec![group.code.clone()];
+                let data = rows::image(row).into();
+                let case = Case { insns, state: row.state.clone(), data };
+                for n in 0..self.others.len() {
+                    if self.fails(pages, &case, n).is_some() {
+                        let report = self.report(pages, &case, n);
+                        return Err(format!("line {}\n{report}", row.line));
+                    }
+                }
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     fn expected(&mut self, pages: &mut Pages, case: &Case) -> Outcome {
