@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 /// Blocks that a run may execute before it counts as endless.
-const LIMIT: usize = 100_000;
+const LIMIT: usize = 20_000;
 
 /// Memory for compiled code; flushed with each new piece of code under test.
 const CODE_CACHE: usize = 1 << 20;
