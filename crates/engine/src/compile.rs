@@ -56,17 +56,15 @@ pub(crate) struct Paused<'c, G: Guest> {
 }
 
 impl<G: Guest> Compile<G> {
-    /// # Panics
-    /// If the host has no address space or memory for the code cache.
-    pub(crate) fn new(cache: usize) -> Compile<G> {
-        let cache = CodeCache::new(cache).unwrap_or_else(|e| panic!("the code cache: {e}"));
+    pub(crate) fn new(cache: usize) -> std::io::Result<Compile<G>> {
+        let cache = CodeCache::new(cache)?;
         let waiting = Mutex::new(Waiting { blocks: VecDeque::new(), closed: false });
-        Compile {
+        Ok(Compile {
             compiler: Mutex::default(),
             cache,
             queue: Arc::new(Queue { waiting, filled: Condvar::new() }),
             units: Mutex::default(),
-        }
+        })
     }
 
     pub(crate) fn pause(&self) -> Paused<'_, G> {
