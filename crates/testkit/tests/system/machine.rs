@@ -175,10 +175,13 @@ impl Machine {
             Some(code) => code,
             None => lift(&bytes, key, limit, self.style).map_err(|trap| match trap {
                 Some(trap) => Fault::Trap(trap),
-                None => self.cpu.memory.locate(key.pc / PAGE * PAGE + PAGE).map_or_else(
-                    Fault::Memory,
-                    |_| unreachable!("an instruction ends where fetching stopped"),
-                ),
+                None => self
+                    .cpu
+                    .memory
+                    .locate(key.pc / PAGE * PAGE + PAGE)
+                    .map_or_else(Fault::Memory, |_| {
+                        unreachable!("an instruction ends where fetching stopped")
+                    }),
             })?,
         };
         self.cpu.core.enter_fp();
