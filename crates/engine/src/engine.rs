@@ -39,7 +39,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { tier: Tier::Auto, threshold: 600, code_cache: 256 << 20 }
+        Config { tier: Tier::Auto, threshold: 1000, code_cache: 256 << 20 }
     }
 }
 
@@ -60,13 +60,16 @@ impl<G: Guest> Engine<G> {
     /// An engine that fetches code from `source`. Installs the handler of refused accesses if the
     /// machine has not done so with a hook of its own
     /// ([`mynah_mem::host::signal::install`]).
-    pub fn new(config: Config, source: Arc<dyn CodeSource>) -> Arc<Engine<G>> {
+    ///
+    /// # Errors
+    /// The host has no address space or memory for the code cache.
+    pub fn new(config: Config, source: Arc<dyn CodeSource>) -> std::io::Result<Arc<Engine<G>>> {
         let engine = Arc::new(Engine {
             config,
             source,
             table: RwLock::default(),
             vcpus: Mutex::default(),
-            compile: Compile::new(config.code_cache),
+            compile: Compile::new(config.code_cache)?,
             helpers: mynah_jit::helper_table::<G>(),
             counters: Counters::default(),
             generation: AtomicU64::new(1),
@@ -74,7 +77,7 @@ impl<G: Guest> Engine<G> {
         if config.tier == Tier::Auto {
             engine.start_compile_thread();
         }
-        engine
+        Ok(engine)
     }
 
     /// The translation for `key` where `locate` says the code is, made if there is none. The error

@@ -142,22 +142,11 @@ impl<G: Guest> Vcpu<G> {
 
     /// Executes the instruction at the guest's pc by itself.
     fn step(&mut self) -> Option<Event> {
-        let key = self.key();
-        let memory = &mut self.cpu.memory;
-        let locate = &mut |va| memory.locate(va);
-        let origin = Origin { source: &*self.engine.source, locate };
-        let code = match translate::single::<G>(origin, key) {
-            Ok(code) => code,
-            Err(fault) => return Some(Event::Fault(fault)),
-        };
+        self.key();
         self.cpu.core.enter_fp();
-        let outcome = mynah_interp::once(&code, &mut self.cpu);
+        let event = self.interpret_one();
         self.cpu.core.leave_fp();
-        match outcome {
-            Outcome::Pc => None,
-            Outcome::Trap(trap) => Some(Event::Trap(trap)),
-            Outcome::Fault(fault) => Some(Event::Fault(fault)),
-        }
+        event
     }
 
     /// The block that is to be executed next, after something that may have changed where code is
@@ -314,6 +303,10 @@ impl<G: Guest> Vcpu<G> {
                 let site = site.expect("compiled code knows the instructions of its accesses");
                 self.cpu.core.pc = site.pc;
                 self.cpu.recover(&site.recover, site.pc);
+                if fault.cause == Cause::NonCanonical {
+                    // The host tells neither the address nor the access. The interpreter knows.
+                    return self.interpret_one();
+                }
                 let fault = MemFault { va: fault.va, access: fault.access, cause: fault.cause };
                 Some(Event::Fault(Fault::Memory(fault)))
             }
@@ -324,17 +317,20 @@ impl<G: Guest> Vcpu<G> {
     fn missed(&mut self) -> Option<Event> {
         let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
         match self.find(key) {
-            Ok(translation) => self.once(translation),
+            Ok(translation) => event(mynah_interp::once(translation.code, &mut self.cpu)),
             Err(fault) => Some(Event::Fault(fault)),
         }
     }
 
-    /// Interprets `translation` by itself.
-    fn once(&mut self, translation: &Translation<G>) -> Option<Event> {
-        match mynah_interp::once(translation.code, &mut self.cpu) {
-            Outcome::Pc => None,
-            Outcome::Trap(trap) => Some(Event::Trap(trap)),
-            Outcome::Fault(fault) => Some(Event::Fault(fault)),
+    /// Interprets the instruction at the guest's pc, in the guest's floating-point environment.
+    fn interpret_one(&mut self) -> Option<Event> {
+        let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
+        let memory = &mut self.cpu.memory;
+        let locate = &mut |va| memory.locate(va);
+        let origin = Origin { source: &*self.engine.source, locate };
+        match translate::single::<G>(origin, key) {
+            Ok(code) => event(mynah_interp::once(&code, &mut self.cpu)),
+            Err(fault) => Some(Event::Fault(fault)),
         }
     }
 
@@ -342,12 +338,16 @@ impl<G: Guest> Vcpu<G> {
     fn interpreted(&mut self, translation: &'static Translation<G>) -> Option<Event> {
         if translation.compare.is_some() || !translation.is_valid() {
             // Compared with memory each time: never linked, never remembered.
-            return self.once(translation);
+            return event(mynah_interp::once(translation.code, &mut self.cpu));
         }
         self.jumps.insert(translation.code);
         let mut code = translation.code;
         loop {
             match mynah_interp::run(code, &mut self.cpu, &self.jumps) {
+                // How code is found may have changed.
+                Leave::Pc(_) if self.cpu.core.attention.load(Ordering::Relaxed) != 0 => {
+                    return None;
+                }
                 Leave::Pc(link) => {
                     let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
                     let next = match self.find(key) {
@@ -403,6 +403,15 @@ impl<G: Guest> Vcpu<G> {
         if let Ok(translation) = self.find(key) {
             self.engine.enqueue(translation);
         }
+    }
+}
+
+/// What the environment must see of an outcome.
+fn event(outcome: Outcome) -> Option<Event> {
+    match outcome {
+        Outcome::Pc => None,
+        Outcome::Trap(trap) => Some(Event::Trap(trap)),
+        Outcome::Fault(fault) => Some(Event::Fault(fault)),
     }
 }
 

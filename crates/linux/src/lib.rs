@@ -92,7 +92,11 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
     let image = program.load(&space, &A::INFO, &options, find).inspect_err(|_| {
         signal::set_host_mask(mask);
     })?;
-    let engine = Engine::<A>::new(options.config, Arc::clone(&space) as _);
+    let engine = Engine::<A>::new(options.config, Arc::clone(&space) as _).map_err(|error| {
+        signal::set_host_mask(mask);
+        let text = format!("no memory for compiled code: {error}");
+        Error { path: program.path.clone(), errno: Errno::ENOMEM, text }
+    })?;
     let weak = Arc::downgrade(&engine);
     space.connect(move |range| {
         if let Some(engine) = weak.upgrade() {
@@ -126,6 +130,7 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
         alt_stack: AltStack::NONE,
         clear_tid: 0,
         robust_list: 0,
+        began: None,
     };
     let mut task = Task::new(thread, engine);
     let pending = std::ptr::from_ref(&*task.thread.pending);

@@ -139,8 +139,9 @@ impl<W: Walk> Paged<W> {
                 let slow = Fill { write: page.writable, slow: true, ..Fill::default() };
                 self.tlb.fill(self.space, va, host, page.global, slow);
                 let at = pa + va % PAGE;
-                if self.phys.is_code(at..at + bytes as u64) {
-                    return Err(fault(Cause::Code));
+                if let Some(code) = self.phys.code_in(at..at + bytes as u64) {
+                    let va = va + (code - at);
+                    return Err(MemFault { va, access, cause: Cause::Code });
                 }
             }
         }

@@ -243,12 +243,13 @@ impl Phys {
         })
     }
 
-    /// Whether lines of `range`, within one page, hold translated code.
-    pub(crate) fn is_code(&self, range: Range<u64>) -> bool {
-        self.area(range.start).is_some_and(|area| {
-            let word = &area.code[((range.start - area.ram.start) / PAGE) as usize];
-            word.load(Ordering::SeqCst) & Phys::lines(&range) != 0
-        })
+    /// The first address of `range`, within one page, on a line that holds translated code.
+    pub(crate) fn code_in(&self, range: Range<u64>) -> Option<u64> {
+        let area = self.area(range.start)?;
+        let word = &area.code[((range.start - area.ram.start) / PAGE) as usize];
+        let lines = word.load(Ordering::SeqCst) & Phys::lines(&range);
+        let line = range.start / PAGE * PAGE + u64::from(lines.trailing_zeros()) * LINE;
+        (lines != 0).then(|| line.max(range.start))
     }
 
     /// To be called before memory in `range` is written by something else than a vCPU.
@@ -259,7 +260,7 @@ impl Phys {
         let mut pa = range.start;
         while pa < range.end {
             let end = (pa / PAGE * PAGE + PAGE).min(range.end);
-            if self.is_code(pa..end)
+            if self.code_in(pa..end).is_some()
                 && let Some(hook) = &*lock(&self.written)
             {
                 hook(pa..end);

@@ -6,6 +6,8 @@ mod memory;
 mod scalar;
 mod vector;
 
+pub(crate) use kept::has_floats;
+
 use crate::region::{self, Flow, Shape};
 use crate::stubs::unit_signature;
 use crate::{Exit, LinkSlot, Site};
@@ -66,18 +68,14 @@ pub(crate) fn unit<G: Guest>(
     }
     let first = lower.bodies[0];
     lower.b.ins().jump(first, &[]);
+    let kept = kept::for_flags::<G>(blocks, &lower.flows);
     for (index, block) in blocks.iter().enumerate() {
-        lower.block(index, block);
+        lower.block(index, block, &kept[index]);
     }
     let Lower { mut b, exits, sites, .. } = lower;
     b.seal_all_blocks();
     b.finalize(isa.frontend_config());
     (exits, sites)
-}
-
-/// Whether the block has a floating-point operation that is there only for its flags.
-pub(crate) fn keeps_flags(block: &Block) -> bool {
-    kept::for_flags(block).contains(&true)
 }
 
 /// A slot for every exit that the unit may have; more than are used when successors are inside.
@@ -141,7 +139,8 @@ fn constant() -> MemFlagsData {
 }
 
 impl<G: Guest> Lower<'_, G> {
-    fn block(&mut self, index: usize, block: &Block) {
+    /// Lowers the block; results of the operations that are `kept` are stored, as if for use.
+    fn block(&mut self, index: usize, block: &Block, kept: &[bool]) {
         let body = self.bodies[index];
         self.b.switch_to_block(body);
         self.dirty = self.flows[index].dirty;
@@ -150,7 +149,6 @@ impl<G: Guest> Lower<'_, G> {
         if self.flows[index].is_loop {
             self.poll(block.key.pc);
         }
-        let kept = kept::for_flags(block);
         for (i, inst) in block.insts.iter().enumerate() {
             self.values[i] = self.inst(block, inst);
             if let (Some(true), Some(value)) = (kept.get(i), self.values[i]) {

@@ -189,6 +189,12 @@ unsafe extern "C" fn enter() {
         "mov [rip + {f} + {host_gs}], rax",
         "fxrstor64 [rip + {f} + {fx}]",
         "mov dword ptr [rip + {f} + {running}], 1",
+        // The selectors that a process begins with: earlier runs may have loaded others.
+        "xor eax, eax",
+        "mov ds, eax",
+        "mov es, eax",
+        "mov fs, eax",
+        "mov gs, eax",
         "mov rax, [rip + {f} + {fs}]",
         "wrfsbase rax",
         "mov rax, [rip + {f} + {gs}]",

@@ -100,10 +100,13 @@ fn string<'b>(l: &mut Lift<'b>, narrowed: &[Slot], body: impl FnOnce(&mut Lift<'
     if !l.repeated() {
         return body(l);
     }
-    // Processors clear the high halves in narrow MOVS and STOS even if ECX is 0.
+    // Processors clear the high halves in narrow MOVS and STOS even if ECX is 0. If it is not, that
+    // waits for the iteration's end, as the access may fault.
     if l.is_64() && l.string_address() == Ty::I32 {
+        let ends = l.part(RCX, Ty::I32).eq(0);
         for &slot in narrowed {
-            l.set_part(slot, l.part(slot, Ty::I32));
+            let low = l.part(slot, Ty::I32).zext(Ty::I64);
+            l.set(slot, ends.select(low, l.get(slot)));
         }
     }
     repeat(l, |l| {
