@@ -128,7 +128,7 @@ impl Subject for X86 {
         cpu.core.fp_env = regs.fx.mxcsr;
         cpu.state.gpr = regs.gpr;
         cpu.state.set_rflags(regs.rflags);
-        cpu.state.selectors = X86::reset().selectors;
+        cpu.state.selectors = <X86>::reset().selectors;
         cpu.state.fs_base = regs.fs_base;
         cpu.state.gs_base = regs.gs_base;
         cpu.state.xmm = regs.fx.xmm;
