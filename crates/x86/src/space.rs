@@ -66,7 +66,7 @@ pub(crate) fn with_space<M: Space, R>(
 }
 
 /// To be called after a change of what the mode follows from.
-pub(crate) fn refresh<M: Space>(cpu: &mut Cpu<X86<M>>) {
+pub fn refresh<M: Space>(cpu: &mut Cpu<X86<M>>) {
     if cpu.state.refresh_mode() {
         cpu.mode_changed();
     }
@@ -81,7 +81,7 @@ pub(crate) fn refresh_paging<M: Space>(cpu: &mut Cpu<X86<M>>) {
 
 /// As [`refresh_paging`], and forgets where pages are: all of them or (`globals` false) but the
 /// global ones.
-pub(crate) fn remap<M: Space>(cpu: &mut Cpu<X86<M>>, globals: bool) {
+pub fn remap<M: Space>(cpu: &mut Cpu<X86<M>>, globals: bool) {
     refresh_paging(cpu);
     cpu.memory.flush(globals);
     cpu.mapping_changed();
