@@ -41,7 +41,7 @@ impl<'b> Lift<'b> {
     pub(super) fn stack_ty(&self) -> Ty {
         match (self.insn.code(), self.insn.stack_pointer_increment()) {
             (Code::Enterw_imm16_imm8 | Code::Leavew, _) | (_, -2 | 2) => Ty::I16,
-            (_, -4 | 4) => Ty::I32,
+            (Code::Enterd_imm16_imm8 | Code::Leaved, _) | (_, -4 | 4) => Ty::I32,
             _ => Ty::I64,
         }
     }
