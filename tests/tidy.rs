@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("riscv", &["ir", "mem", "guest"]),
     ("engine", &["ir", "mem", "guest", "opt", "interp", "jit"]),
     ("linux", &["ir", "mem", "guest", "engine", "loader", "x86", "riscv"]),
-    ("testkit", &["ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"]),
+    ("testkit", &["bus", "devices", "ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"]),
     ("cli", &["ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "loader"]),
     ("xtask", &[]),
     ("mynah", &["ir", "mem", "guest", "engine", "x86", "riscv", "linux", "cli"]),
