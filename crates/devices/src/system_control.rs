@@ -177,9 +177,11 @@ impl Device for Post {
     }
 }
 
+type Output = Box<dyn FnMut(&[u8]) + Send>;
+
 /// The debug console, to which firmware writes its log: port 402h for SeaBIOS and OVMF, or E9h.
 pub struct DebugConsole {
-    output: Box<dyn FnMut(&[u8]) + Send>,
+    output: Output,
 }
 
 impl DebugConsole {
