@@ -2,11 +2,12 @@
 
 use crate::stats::add;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::table::Translation;
+use crate::table::{PAGE, Translation};
 use crate::{Engine, Tier};
 use mynah_guest::Guest;
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Site, Unit};
+use mynah_mem::Memory;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -165,7 +166,11 @@ impl<G: Guest> Engine<G> {
         while next < members.len() {
             for pc in members[next].block.end.leads_to() {
                 let key = BlockKey { pc, ..head.key() };
-                let Some(found) = table.get(key) else { continue };
+                let Some(at) = beside(head, pc) else { continue };
+                let Some(found) = table.get(key, at) else { continue };
+                if !found.is_linkable() {
+                    continue;
+                }
                 let known = members.iter().any(|m| m.key() == key);
                 let room = insts + found.block.guest_insts <= MAX_UNIT_INSTS;
                 let room = room && members.len() < MAX_BLOCKS;
@@ -191,7 +196,7 @@ impl<G: Guest> Engine<G> {
     fn is_lukewarm(&self, translation: &Translation<G>) -> bool {
         let left = translation.code.fuel();
         // Fuel starts over when it is used up.
-        left > self.config.threshold || left <= self.config.threshold / 16 * 15
+        left > self.config.threshold || left <= self.config.threshold / 4 * 3
     }
 
     /// Starts a new generation of the code cache. The caller holds the compiler.
@@ -209,6 +214,15 @@ impl<G: Guest> Engine<G> {
         }
         self.compile.cache.flush();
     }
+}
+
+/// Where code at virtual address `pc` is, as far as `head`'s place tells.
+fn beside<G: Guest>(head: &Translation<G>, pc: u64) -> Option<u64> {
+    if !G::Memory::PAGED {
+        return Some(pc);
+    }
+    let same_page = pc / PAGE == head.key().pc / PAGE;
+    same_page.then_some(head.place.at / PAGE * PAGE + pc % PAGE)
 }
 
 /// Whether the block heads a unit that is better jumped to than compiled once more.

@@ -4,7 +4,7 @@ use mynah_engine::{
     CodeSource, Config, Cpu, Engine, Env, Event, Exit, Fault, Flow, Tier, Vcpu, Watch,
 };
 use mynah_guest::MemFault;
-use mynah_mem::Memory;
+use mynah_mem::{Flat, Memory as _};
 use mynah_riscv::{RiscV, state, trap};
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ struct Aligned([u8; 68]);
 struct Bytes;
 
 impl CodeSource for Bytes {
-    fn watch(&self, _: u64) -> Result<Watch, MemFault> {
+    fn watch(&self, _: std::ops::Range<u64>) -> Result<Watch, MemFault> {
         Ok(Watch::Caught)
     }
     fn fetch(&self, va: u64, buffer: &mut [u8]) -> Result<usize, MemFault> {
         let mut count = buffer.len();
-        while let Err(fault) = Memory::FLAT.read(va, &mut buffer[..count]) {
+        while let Err(fault) = Flat.read(va, &mut buffer[..count]) {
             count /= 2;
             if count == 0 {
                 return Err(fault);
@@ -56,7 +56,7 @@ fn run(tier: Tier, turns: u64, a3: u64) -> (Event, u64, u64, mynah_engine::Stats
 fn run_with(config: Config, turns: u64, a3: u64) -> (Event, u64, u64, mynah_engine::Stats) {
     mynah_mem::host::signal::install(None);
     let engine = Engine::<RiscV>::new(config, Arc::new(Bytes)).expect("there is memory");
-    let mut vcpu = Vcpu::new(engine.clone(), Memory::FLAT);
+    let mut vcpu = Vcpu::new(engine.clone(), Flat);
     vcpu.cpu.core.pc = PROGRAM.0.as_ptr() as u64;
     vcpu.cpu.set_slot(state::x(10), turns.into());
     vcpu.cpu.set_slot(state::x(13), a3.into());

@@ -25,7 +25,7 @@ use abi::Abi;
 use call::Call;
 use mynah_engine::{Config, Engine, Vcpu};
 use mynah_loader::Machine;
-use mynah_mem::Memory;
+use mynah_mem::Flat;
 use process::{CallTable, Process};
 use signal::{Actions, AltStack, Pending, SigSet};
 use space::Space;
@@ -107,7 +107,7 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
     let exe = program.path.clone();
     // Closes its file: descriptors are the guest's.
     drop(program);
-    let mut vcpu = Vcpu::new(Arc::clone(&engine), Memory::FLAT);
+    let mut vcpu = Vcpu::new(Arc::clone(&engine), Flat);
     vcpu.cpu.core.pc = image.entry;
     A::set_sp(&mut vcpu.cpu.state, image.sp);
     let process = Process {

@@ -10,7 +10,7 @@ use crate::thread::Thread;
 use crate::{Errno, Process, calls, exec, host, trace};
 use mynah_engine::{Engine, Env, Event, Fault, Flow, Vcpu};
 use mynah_guest::{Access, Cause, Cpu, MemFault};
-use mynah_mem::Memory;
+use mynah_mem::Flat;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -257,7 +257,10 @@ impl<A: Abi> Task<A> {
         let error = 4 | kind | u64::from(present);
         let page_fault = |signal, code| Exception { signal, code, address: va, vector: 14, error };
         let exception = match fault.cause {
-            Cause::Unmapped => page_fault(libc::SIGSEGV, 1), // SEGV_MAPERR
+            // The last two come of page tables, which a process does not see.
+            Cause::Unmapped | Cause::Refused(_) | Cause::Code => {
+                page_fault(libc::SIGSEGV, 1) // SEGV_MAPERR
+            }
             Cause::Protected if present => page_fault(libc::SIGSEGV, 2), // SEGV_ACCERR
             Cause::Protected => page_fault(libc::SIGSEGV, 1),
             Cause::Misaligned => A::misaligned(va),
@@ -359,7 +362,7 @@ impl<A: Abi> Task<A> {
 
     /// A vCPU with `cpu`'s registers as a child of clone(2) has them.
     fn child_vcpu(&self, cpu: &Cpu<A>, args: &CloneArgs) -> Vcpu<A> {
-        let mut vcpu = Vcpu::new(Arc::clone(&self.engine), Memory::FLAT);
+        let mut vcpu = Vcpu::new(Arc::clone(&self.engine), Flat);
         vcpu.cpu.state = cpu.state.clone();
         vcpu.cpu.core.pc = cpu.core.pc;
         vcpu.cpu.core.fp_env = cpu.core.fp_env;

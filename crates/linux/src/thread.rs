@@ -95,7 +95,8 @@ impl Thread {
             true => word & WAITERS | OWNER_DIED,
             false => word,
         };
-        if let Ok(old) = mynah_mem::Memory::FLAT.update(va, 4, died)
+        use mynah_mem::Memory as _;
+        if let Ok(old) = mynah_mem::Flat.update(va, 4, died)
             && old & TID_MASK == own
             && old & WAITERS != 0
         {

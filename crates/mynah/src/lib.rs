@@ -94,7 +94,7 @@
 //! }
 //!
 //! let engine = Engine::<RiscV>::new(Config::default(), Arc::new(Rom)).unwrap();
-//! let mut vcpu = Vcpu::new(engine, Memory::FLAT);
+//! let mut vcpu = Vcpu::new(engine, Flat);
 //! vcpu.cpu.core.pc = BASE;
 //! let mut machine = Machine(None);
 //! vcpu.run(&mut machine);

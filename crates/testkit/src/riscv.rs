@@ -71,9 +71,11 @@ impl Subject for RiscV {
     fn stop(fault: Fault) -> Stop {
         let (name, address) = match fault {
             Fault::Memory(fault) => match fault.cause {
-                Cause::Unmapped | Cause::Protected | Cause::NonCanonical => {
-                    ("page-fault", Some(fault.va))
-                }
+                Cause::Unmapped
+                | Cause::Protected
+                | Cause::NonCanonical
+                | Cause::Refused(_)
+                | Cause::Code => ("page-fault", Some(fault.va)),
                 Cause::Misaligned => ("misaligned", Some(fault.va)),
                 Cause::Bus => ("bus-error", Some(fault.va)),
             },

@@ -8,7 +8,7 @@ use mynah_guest::{Cause, Cpu, Fault, GuestNames, JumpEntry, MemFault};
 use mynah_interp::{Code, Outcome};
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, Exit, LinkSlot, Unit};
-use mynah_mem::Memory;
+use mynah_mem::Flat;
 use mynah_mem::host::signal::last_fault;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -76,7 +76,7 @@ pub struct TierRunner<S: Subject> {
 impl<S: Subject> TierRunner<S> {
     /// A runner of that tier.
     pub fn new(tier: Tier) -> TierRunner<S> {
-        let mut cpu = Cpu::new(Memory::FLAT);
+        let mut cpu = Cpu::new(Flat);
         let jit = match tier {
             Tier::Compiler(effort) => {
                 let jumps = JumpEntry::cache();
@@ -217,7 +217,8 @@ fn compiled<S: Subject>(unit: &Unit, cpu: &mut Cpu<S>) -> Option<Outcome> {
             cpu.core.pc = LinkSlot::at(address).pc;
             Outcome::Pc
         }
-        Exit::Lookup | Exit::Attention => Outcome::Pc,
+        // A miss is the system machine's.
+        Exit::Lookup | Exit::Attention | Exit::Miss => Outcome::Pc,
         Exit::Trap(trap) => Outcome::Trap(trap),
         Exit::TrapFault(trap) => Outcome::Fault(Fault::Trap(trap)),
         Exit::HelperFault => {

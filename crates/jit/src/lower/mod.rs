@@ -53,6 +53,8 @@ pub(crate) fn unit<G: Guest>(
         dirty: SlotSet::EMPTY,
         values: Vec::new(),
         sites: Vec::new(),
+        page: blocks[0].key.pc / control::PAGE,
+        space: G::space(blocks[0].key.mode),
         unit_sig,
         helper_sig: None,
         thunk_sig: None,
@@ -103,6 +105,10 @@ struct Lower<'f, G: Guest> {
     values: Vec<Option<clif::Value>>,
     /// Guest instructions, by source location; the last is being lowered.
     sites: Vec<Site>,
+    /// The virtual page of the unit's code.
+    page: u64,
+    /// The rights of the unit's accesses.
+    space: u8,
     unit_sig: SigRef,
     helper_sig: Option<SigRef>,
     thunk_sig: Option<SigRef>,

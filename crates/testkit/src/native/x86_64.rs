@@ -424,7 +424,8 @@ mod tests {
         let mut pages = Pages::lock();
         let mut native = Native::new().expect("an oracle");
         let before = native.run(&mut pages, &[0x90], &Regs::RESET);
-        let memory = mynah_mem::Memory::FLAT;
+        use mynah_mem::Memory as _;
+        let mut memory = mynah_mem::Flat;
         assert!(memory.load::<u64>(0x1000).is_err());
         assert_eq!(native.run(&mut pages, &[0x90], &Regs::RESET), before);
     }
