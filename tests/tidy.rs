@@ -9,7 +9,9 @@ use std::path::Path;
 /// commit that adds it.
 const ARROWS: &[(&str, &[&str])] = &[
     ("bus", &[]),
-    ("devices", &["bus"]),
+    ("disk", &[]),
+    ("net", &[]),
+    ("devices", &["bus", "disk", "net"]),
     ("ir", &[]),
     ("mem", &[]),
     ("loader", &[]),
