@@ -4,5 +4,6 @@
 //! `State::new()`; registers with the names of the data sheet; one `match` for each direction; and
 //! the interrupt level recomputed from the state at the end. Addresses and pins are the board's.
 
+pub mod ide;
 pub mod pci;
 pub mod system_control;
