@@ -11,6 +11,7 @@ pub mod ide;
 pub mod pci;
 pub mod system_control;
 pub mod uart16550;
+pub mod virtio;
 
 #[cfg(test)]
 mod testing;
