@@ -14,7 +14,7 @@ mod worker;
 
 pub use blk::Blk;
 pub use console::{Console, Input};
-pub use net::{Net, Wire};
+pub use net::Net;
 pub use pci::Virtio;
 pub use ring::{Chain, Ring};
 pub use rng::Rng;

@@ -2,6 +2,7 @@
 
 use super::{Bell, Chain, Model, Ring};
 use crate::pci::Class;
+use mynah_net::Wire;
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
@@ -19,23 +20,6 @@ const FRAME: usize = 65_550;
 
 /// Buffers of a frame, at most.
 const BUFFERS: usize = 32;
-
-/// What a network device is plugged into.
-pub trait Wire: Send {
-    /// Sends an Ethernet frame, without its checksum. It may be lost.
-    fn send(&mut self, frame: &[u8]);
-
-    /// The next frame that has arrived.
-    fn receive(&mut self) -> Option<Vec<u8>>;
-
-    /// Has `wake` called when a frame arrives.
-    fn on_arrival(&mut self, wake: Box<dyn Fn() + Send + Sync>);
-
-    /// Forgets the frames that have arrived.
-    fn clear(&mut self) {
-        while self.receive().is_some() {}
-    }
-}
 
 /// A network device.
 pub struct Net {

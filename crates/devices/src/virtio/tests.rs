@@ -3,6 +3,7 @@
 use super::driver::*;
 use super::*;
 use mynah_disk::{Disk, Memory, SECTOR};
+use mynah_net::Wire;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -141,7 +142,8 @@ fn a_block_device_moves_sectors() {
 #[test]
 fn a_block_device_refuses() {
     let mut driver = Driver::ready(blk(), 0);
-    let rows: [(u32, u64, &[(u64, u32, bool)], u8); 9] = [
+    type Parts<'a> = &'a [(u64, u32, bool)];
+    let rows: [(u32, u64, Parts<'_>, u8); 9] = [
         (0, 999, &[(DATA, 1024, true)], 1),
         (0, u64::MAX, &[(DATA, 512, true)], 1),
         (1, 1000, &[(DATA, 512, false)], 1),
