@@ -23,8 +23,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("riscv", &["ir", "mem", "guest"]),
     ("engine", &["ir", "mem", "guest", "opt", "interp", "jit"]),
     ("linux", &["ir", "mem", "guest", "engine", "loader", "x86", "riscv"]),
-    ("testkit", &["ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"]),
-    ("cli", &["ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "loader"]),
+    ("pc", &["bus", "devices", "mem", "guest", "engine", "x86"]),
+    (
+        "testkit",
+        &["bus", "devices", "ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"],
+    ),
+    ("cli", &["ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "pc", "loader"]),
     ("xtask", &[]),
     ("mynah", &["ir", "mem", "guest", "engine", "x86", "riscv", "linux", "cli"]),
 ];
@@ -49,6 +53,7 @@ const UNSAFE: &[&str] = &[
     "crates/mem/src/host/portable.rs",
     "crates/mem/src/host/signal.rs",
     "crates/mem/src/host/x86_64.rs",
+    "crates/pc/src/terminal.rs",
     "crates/testkit/src/native/x86_64.rs",
     "crates/testkit/src/pages.rs",
     "crates/x86/src/host/x86_64.rs",

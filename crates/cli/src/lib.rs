@@ -1,5 +1,6 @@
-//! The command line: `mynah run`, `mynah demo`, `mynah explain`.
+//! The command line: `mynah run`, `mynah boot`, `mynah demo`, `mynah explain`.
 
+mod boot;
 mod demo;
 mod explain;
 mod out;
@@ -29,6 +30,7 @@ Examples:
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::Options),
+    Boot(boot::Options),
     Demo(demo::Options),
     Explain(explain::Options),
 }
@@ -37,6 +39,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(options) => run::run(options),
+        Command::Boot(options) => boot::run(&options),
         Command::Demo(options) => finish(demo::run(&options)),
         Command::Explain(options) => finish(explain::run(&options)),
     }
@@ -51,6 +54,12 @@ fn finish(result: Result<(), String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Text on stderr, as it is.
+fn tell(text: &str) {
+    // Nobody can be told that stderr is closed.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }
 
 /// One line on stderr.

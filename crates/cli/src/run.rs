@@ -54,7 +54,7 @@ Examples:
                                                 a dynamic RISC-V program, and its libraries";
 
 #[derive(ValueEnum, Clone, Copy, Default, Debug)]
-enum TierName {
+pub(crate) enum TierName {
     /// Interpret cold code, compile warm code in the background
     #[default]
     Auto,

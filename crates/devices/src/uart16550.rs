@@ -193,12 +193,15 @@ impl State {
 /// What a connected terminal shows.
 const CARRIER: u8 = msr::CTS | msr::DSR | msr::DCD;
 
+type Output = Box<dyn FnMut(&[u8]) + Send>;
+type Wake = Box<dyn FnMut() + Send>;
+
 /// A serial port, for a range of 8 ports.
 pub struct Uart16550 {
     state: State,
     irq: IrqLine,
-    output: Box<dyn FnMut(&[u8]) + Send>,
-    on_room: Option<Box<dyn FnMut() + Send>>,
+    output: Output,
+    on_room: Option<Wake>,
 }
 
 impl Uart16550 {

@@ -2,11 +2,12 @@
 
 use crate::stats::add;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::table::Translation;
+use crate::table::{PAGE, Translation};
 use crate::{Engine, Tier};
 use mynah_guest::Guest;
-use mynah_ir::{Block, BlockKey, End};
+use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Site, Unit};
+use mynah_mem::Memory;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -56,17 +57,15 @@ pub(crate) struct Paused<'c, G: Guest> {
 }
 
 impl<G: Guest> Compile<G> {
-    /// # Panics
-    /// If the host has no address space or memory for the code cache.
-    pub(crate) fn new(cache: usize) -> Compile<G> {
-        let cache = CodeCache::new(cache).unwrap_or_else(|e| panic!("the code cache: {e}"));
+    pub(crate) fn new(cache: usize) -> std::io::Result<Compile<G>> {
+        let cache = CodeCache::new(cache)?;
         let waiting = Mutex::new(Waiting { blocks: VecDeque::new(), closed: false });
-        Compile {
+        Ok(Compile {
             compiler: Mutex::default(),
             cache,
             queue: Arc::new(Queue { waiting, filled: Condvar::new() }),
             units: Mutex::default(),
-        }
+        })
     }
 
     pub(crate) fn pause(&self) -> Paused<'_, G> {
@@ -165,9 +164,13 @@ impl<G: Guest> Engine<G> {
         let mut insts = head.block.guest_insts;
         let mut next = 0;
         while next < members.len() {
-            for pc in targets(&members[next].block.end) {
+            for pc in members[next].block.end.leads_to() {
                 let key = BlockKey { pc, ..head.key() };
-                let Some(found) = table.get(key) else { continue };
+                let Some(at) = beside(head, pc) else { continue };
+                let Some(found) = table.get(key, at) else { continue };
+                if !found.is_linkable() {
+                    continue;
+                }
                 let known = members.iter().any(|m| m.key() == key);
                 let room = insts + found.block.guest_insts <= MAX_UNIT_INSTS;
                 let room = room && members.len() < MAX_BLOCKS;
@@ -193,7 +196,7 @@ impl<G: Guest> Engine<G> {
     fn is_lukewarm(&self, translation: &Translation<G>) -> bool {
         let left = translation.code.fuel();
         // Fuel starts over when it is used up.
-        left > self.config.threshold || left <= self.config.threshold / 16 * 15
+        left > self.config.threshold || left <= self.config.threshold / 4 * 3
     }
 
     /// Starts a new generation of the code cache. The caller holds the compiler.
@@ -213,22 +216,19 @@ impl<G: Guest> Engine<G> {
     }
 }
 
+/// Where code at virtual address `pc` is, as far as `head`'s place tells.
+fn beside<G: Guest>(head: &Translation<G>, pc: u64) -> Option<u64> {
+    if !G::Memory::PAGED {
+        return Some(pc);
+    }
+    let same_page = pc / PAGE == head.key().pc / PAGE;
+    same_page.then_some(head.place.at / PAGE * PAGE + pc % PAGE)
+}
+
 /// Whether the block heads a unit that is better jumped to than compiled once more.
 fn is_big_unit<G: Guest>(translation: &Translation<G>) -> bool {
     translation.entry().is_some()
         && translation.compiled.lock().unit.is_some_and(|unit| unit.len > INLINE_BYTES)
-}
-
-/// Known successors of a block's end, and of what it calls.
-fn targets(end: &End) -> impl Iterator<Item = u64> {
-    let (a, b) = match *end {
-        End::Jump(to) => (Some(to), None),
-        End::Branch { taken, not, .. } => (Some(taken), Some(not)),
-        End::Call { to, ret } => (Some(to), Some(ret)),
-        End::CallIndirect { ret, .. } => (Some(ret), None),
-        _ => (None, None),
-    };
-    a.into_iter().chain(b)
 }
 
 /// The compile thread.

@@ -3,10 +3,11 @@
 use crate::compile::Compile;
 use crate::stats::{Counters, Stats, add};
 use crate::sync::{Mutex, RwLock};
-use crate::table::{Table, Translation};
+use crate::table::{PAGE, Table, Translation};
+use crate::translate::Origin;
 use crate::vcpu::Shared;
 use crate::{CodeSource, translate};
-use mynah_guest::{Fault, Guest};
+use mynah_guest::{Fault, Guest, MemFault};
 use mynah_ir::BlockKey;
 use mynah_jit::HelperAddress;
 use std::ops::Range;
@@ -38,7 +39,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { tier: Tier::Auto, threshold: 600, code_cache: 256 << 20 }
+        Config { tier: Tier::Auto, threshold: 1000, code_cache: 256 << 20 }
     }
 }
 
@@ -59,13 +60,16 @@ impl<G: Guest> Engine<G> {
     /// An engine that fetches code from `source`. Installs the handler of refused accesses if the
     /// machine has not done so with a hook of its own
     /// ([`mynah_mem::host::signal::install`]).
-    pub fn new(config: Config, source: Arc<dyn CodeSource>) -> Arc<Engine<G>> {
+    ///
+    /// # Errors
+    /// The host has no address space or memory for the code cache.
+    pub fn new(config: Config, source: Arc<dyn CodeSource>) -> std::io::Result<Arc<Engine<G>>> {
         let engine = Arc::new(Engine {
             config,
             source,
             table: RwLock::default(),
             vcpus: Mutex::default(),
-            compile: Compile::new(config.code_cache),
+            compile: Compile::new(config.code_cache)?,
             helpers: mynah_jit::helper_table::<G>(),
             counters: Counters::default(),
             generation: AtomicU64::new(1),
@@ -73,20 +77,30 @@ impl<G: Guest> Engine<G> {
         if config.tier == Tier::Auto {
             engine.start_compile_thread();
         }
-        engine
+        Ok(engine)
     }
 
-    /// The translation for `key`, made if there is none. The error is what fetching caused.
-    pub(crate) fn translation(&self, key: BlockKey) -> Result<&'static Translation<G>, Fault> {
-        let found = self.table.read().get(key);
+    /// The translation for `key` where `locate` says the code is, made if there is none. The error
+    /// is what fetching caused.
+    pub(crate) fn translation(
+        &self,
+        key: BlockKey,
+        locate: &mut dyn FnMut(u64) -> Result<u64, MemFault>,
+    ) -> Result<&'static Translation<G>, Fault> {
+        let at = locate(key.pc)?;
+        let found = self.table.read().get(key, at);
         if let Some(translation) = found {
-            if self.is_current(translation) {
+            let next = translation.place.next;
+            let second = (key.pc / PAGE + 1).wrapping_mul(PAGE);
+            let moved = next.is_some() && next != locate(second).ok();
+            if !moved && self.is_current(translation) {
                 return Ok(translation);
             }
-            self.invalidate(key.pc..key.pc + 1);
+            self.invalidate(at..at + 1);
         }
         let start = Instant::now();
-        let translation = translate::translate::<G>(&*self.source, key)?;
+        let origin = Origin { source: &*self.source, locate };
+        let translation = translate::translate::<G>(origin, key)?;
         let counters = &self.counters;
         add(&counters.blocks_lifted, 1);
         add(&counters.insts_lifted, translation.block.guest_insts.into());
@@ -104,8 +118,8 @@ impl<G: Guest> Engine<G> {
         let mut now = vec![0; bytes.len()];
         let mut done = 0;
         while done < now.len() {
-            let va = translation.key().pc + done as u64;
-            match self.source.fetch(va, &mut now[done..]) {
+            let at = translation.place.at + done as u64;
+            match self.source.fetch(at, &mut now[done..]) {
                 Ok(count) if count > 0 => done += count,
                 _ => return false,
             }
@@ -113,11 +127,18 @@ impl<G: Guest> Engine<G> {
         now[..] == bytes[..]
     }
 
-    /// Forgets all translations of code in `range` (guest-virtual addresses). When it returns, no
+    /// Forgets all translations of code in `range` (addresses as [`CodeSource`] knows them). When it returns, no
     /// vCPU starts to execute one of them again; those inside one leave it soon.
     pub fn invalidate(&self, range: Range<u64>) {
         let retired = self.table.write().invalidate(range);
         self.forget(&retired);
+    }
+
+    /// Has code in `range` no longer watched, and forgets all translations of it: what happens
+    /// before translated bytes are written.
+    pub fn rewritten(&self, range: Range<u64>) {
+        self.source.unwatch(range.clone());
+        self.invalidate(range);
     }
 
     /// Makes the vCPUs' jump caches forget retired translations, and vCPUs inside them leave.

@@ -3,6 +3,8 @@
 
 use mynah_guest::{Cpu, Fault, Guest, MemFault};
 use mynah_ir::Trap;
+use mynah_mem::Phys;
+use std::ops::Range;
 
 /// Why translated code stopped. The guest's pc is in [`mynah_guest::Core::pc`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,13 +55,32 @@ pub enum Watch {
     Compare,
 }
 
-/// Where guest code is fetched from.
+/// Where guest code is fetched from. Addresses are what [`mynah_mem::Memory::locate`] makes of
+/// virtual ones: the same in the process machine, physical addresses in the system machine.
 pub trait CodeSource: Send + Sync {
-    /// Declares that code at `va` is about to be fetched and translated; from now on writes to its
-    /// page (4 KiB) are watched as the answer says.
-    fn watch(&self, va: u64) -> Result<Watch, MemFault>;
+    /// Declares that code in `range`, within a page (4 KiB), is about to be fetched and translated;
+    /// from now on writes to it are watched as the answer says.
+    fn watch(&self, range: Range<u64>) -> Result<Watch, MemFault>;
 
-    /// Copies code bytes at `va` into `buffer`, as far as they are executable; at least one, or
-    /// the fault that fetching at `va` causes. Never crosses into a page that is not executable.
-    fn fetch(&self, va: u64, buffer: &mut [u8]) -> Result<usize, MemFault>;
+    /// Takes back `watch` for the code in `range`: its translations are about to be forgotten.
+    fn unwatch(&self, _range: Range<u64>) {}
+
+    /// Copies code bytes at `at` into `buffer`, as far as they are executable; at least one, or
+    /// the fault that fetching at `at` causes. Never crosses into a page that is not executable.
+    fn fetch(&self, at: u64, buffer: &mut [u8]) -> Result<usize, MemFault>;
+}
+
+impl CodeSource for Phys {
+    fn watch(&self, range: Range<u64>) -> Result<Watch, MemFault> {
+        Ok(if Phys::watch(self, range) { Watch::Caught } else { Watch::Compare })
+    }
+
+    fn unwatch(&self, range: Range<u64>) {
+        Phys::unwatch(self, range);
+    }
+
+    fn fetch(&self, at: u64, buffer: &mut [u8]) -> Result<usize, MemFault> {
+        self.read(at, buffer);
+        Ok(buffer.len())
+    }
 }

@@ -6,16 +6,40 @@ use mynah_guest::Guest;
 use mynah_interp::Code;
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{LinkSlot, Unit};
+use mynah_mem::Memory;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Code pages are watched and invalidated in units of this many bytes.
 pub(crate) const PAGE: u64 = 4096;
 
+/// Where a block's code is, as [`mynah_mem::Memory::locate`] says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    /// Its first byte.
+    pub(crate) at: u64,
+    /// The page after that of its first byte, if the block reaches into it.
+    pub(crate) next: Option<u64>,
+}
+
+impl Place {
+    /// The parts of a block of `len` bytes, each within a page.
+    fn parts(self, len: u32) -> impl Iterator<Item = Range<u64>> + use<> {
+        let len = u64::from(len.max(1));
+        let first = match self.next {
+            Some(_) => PAGE - self.at % PAGE,
+            None => len,
+        };
+        let rest = self.next.map(|next| next..next + (len - first));
+        std::iter::once(self.at..self.at + first).chain(rest)
+    }
+}
+
 /// One block of guest code, translated. Never freed: code that is being left may still name it.
 pub(crate) struct Translation<G: Guest> {
     pub(crate) block: Block,
     pub(crate) code: &'static Code<G>,
+    pub(crate) place: Place,
     /// The guest bytes, where writes to them go unnoticed ([`crate::Watch::Compare`]).
     pub(crate) compare: Option<Box<[u8]>>,
     /// Cleared when the guest code is no longer what was translated.
@@ -43,12 +67,14 @@ impl<G: Guest> Translation<G> {
     pub(crate) fn leak(
         block: Block,
         code: &'static Code<G>,
+        place: Place,
         compare: Option<Box<[u8]>>,
     ) -> &'static Translation<G> {
         let compiled = Compiled { unit: None, incoming: Vec::new(), heads: Vec::new() };
         Box::leak(Box::new(Translation {
             block,
             code,
+            place,
             compare,
             valid: AtomicBool::new(true),
             queued: AtomicBool::new(false),
@@ -60,6 +86,17 @@ impl<G: Guest> Translation<G> {
 
     pub(crate) fn key(&self) -> BlockKey {
         self.block.key
+    }
+
+    /// Whether the way to it is known for good from wherever its first page is in sight. If not,
+    /// each look finds out where its second page is.
+    pub(crate) fn is_linkable(&self) -> bool {
+        !G::Memory::PAGED || self.place.next.is_none()
+    }
+
+    /// The bytes that were translated, by where they are.
+    fn parts(&self) -> impl Iterator<Item = Range<u64>> + use<G> {
+        self.place.parts(self.block.len)
     }
 
     pub(crate) fn is_valid(&self) -> bool {
@@ -84,7 +121,7 @@ impl<G: Guest> Translation<G> {
     /// Links the exit `slot` here, if there is compiled code.
     pub(crate) fn link(&self, slot: &'static LinkSlot) {
         let mut compiled = self.compiled.lock();
-        if let (true, Some(entry)) = (self.is_valid(), self.entry()) {
+        if let (true, Some(entry)) = (self.is_valid() && self.is_linkable(), self.entry()) {
             slot.link(entry);
             compiled.incoming.push(slot);
         }
@@ -105,7 +142,8 @@ impl<G: Guest> Translation<G> {
 
 /// All translations of an engine.
 pub(crate) struct Table<G: Guest> {
-    by_key: HashMap<BlockKey, &'static Translation<G>>,
+    /// By what they translate and where that is.
+    by_key: HashMap<(BlockKey, u64), &'static Translation<G>>,
     by_page: HashMap<u64, Vec<&'static Translation<G>>>,
 }
 
@@ -116,15 +154,15 @@ impl<G: Guest> Default for Table<G> {
 }
 
 impl<G: Guest> Table<G> {
-    pub(crate) fn get(&self, key: BlockKey) -> Option<&'static Translation<G>> {
-        self.by_key.get(&key).copied()
+    pub(crate) fn get(&self, key: BlockKey, at: u64) -> Option<&'static Translation<G>> {
+        self.by_key.get(&(key, at)).copied()
     }
 
     pub(crate) fn insert(&mut self, translation: &'static Translation<G>) {
-        for page in pages(&translation.block) {
-            self.by_page.entry(page).or_default().push(translation);
+        for part in translation.parts() {
+            self.by_page.entry(part.start / PAGE).or_default().push(translation);
         }
-        self.by_key.insert(translation.key(), translation);
+        self.by_key.insert((translation.key(), translation.place.at), translation);
     }
 
     /// Takes out and retires every translation of code in `range`, and every head of a unit that
@@ -142,9 +180,7 @@ impl<G: Guest> Table<G> {
         let mut found = Vec::new();
         for page in pages {
             for &translation in &self.by_page[&page] {
-                let start = translation.key().pc;
-                let end = start.saturating_add(translation.block.len.into());
-                if start < range.end && end > range.start {
+                if translation.parts().any(|p| p.start < range.end && p.end > range.start) {
                     found.push(translation);
                 }
             }
@@ -167,8 +203,9 @@ impl<G: Guest> Table<G> {
             }
             translation.retire();
             pending.append(&mut translation.compiled.lock().heads);
-            self.by_key.remove(&translation.key());
-            for page in pages(&translation.block) {
+            self.by_key.remove(&(translation.key(), translation.place.at));
+            for part in translation.parts() {
+                let page = part.start / PAGE;
                 if let Some(list) = self.by_page.get_mut(&page) {
                     list.retain(|t| !std::ptr::eq(*t, translation));
                     if list.is_empty() {
@@ -180,9 +217,4 @@ impl<G: Guest> Table<G> {
         }
         retired
     }
-}
-
-fn pages(block: &Block) -> impl Iterator<Item = u64> + use<> {
-    let end = block.key.pc.saturating_add(u64::from(block.len.max(1)) - 1);
-    block.key.pc / PAGE..=end / PAGE
 }

@@ -1,26 +1,39 @@
 //! From guest bytes to a translation.
 
-use crate::table::{PAGE, Translation};
+use crate::table::{PAGE, Place, Translation};
 use crate::{CodeSource, Watch};
 use mynah_guest::{Fault, Guest, Lifted, MemFault};
 use mynah_interp::Code;
 use mynah_ir::{Block, BlockKey, Builder, End};
+use mynah_mem::Memory;
 
 /// The most guest instructions in one block.
 const MAX_INSTS: u32 = 64;
 /// A block ends when it has this many operations.
 const MAX_OPS: usize = 1500;
 
+/// Where code is that is to be translated.
+pub(crate) struct Origin<'s> {
+    pub(crate) source: &'s dyn CodeSource,
+    /// What [`Memory::locate`] says of the vCPU that asks.
+    pub(crate) locate: &'s mut dyn FnMut(u64) -> Result<u64, MemFault>,
+}
+
 /// Translates the block at `key`. The error is what fetching its first instruction caused.
 pub(crate) fn translate<G: Guest>(
-    source: &dyn CodeSource,
+    origin: Origin<'_>,
     key: BlockKey,
 ) -> Result<&'static Translation<G>, Fault> {
     let mut limit = MAX_INSTS;
+    let mut bytes = Bytes::new(origin, key.pc);
     loop {
-        let (block, compare) = lift::<G>(source, key, limit)?;
+        let block = lift::<G>(&mut bytes, key, limit)?;
         match flatten::<G>(&block) {
-            Some(code) => return Ok(Translation::leak(block, code.leak(), compare)),
+            Some(code) => {
+                let compare = bytes.compare.then(|| bytes.code[..block.len as usize].into());
+                let place = bytes.place(block.len);
+                return Ok(Translation::leak(block, code.leak(), place, compare));
+            }
             None if limit > 1 => limit /= 2,
             None => panic!("one instruction has more values than the interpreter has places"),
         }
@@ -32,22 +45,13 @@ fn flatten<G: Guest>(block: &Block) -> Option<Code<G>> {
 }
 
 /// The block of the one instruction at `key`, fetched anew and not watched.
-pub(crate) fn single<G: Guest>(source: &dyn CodeSource, key: BlockKey) -> Result<Code<G>, Fault> {
-    let mut bytes = Bytes { source, watch: false, ..Bytes::new(source, key.pc) };
-    let block = lift_from::<G>(&mut bytes, key, 1)?;
+pub(crate) fn single<G: Guest>(origin: Origin<'_>, key: BlockKey) -> Result<Code<G>, Fault> {
+    let mut bytes = Bytes { watch: false, ..Bytes::new(origin, key.pc) };
+    let block = lift::<G>(&mut bytes, key, 1)?;
     Ok(flatten::<G>(&block).expect("one instruction fits"))
 }
 
-type Lift = (Block, Option<Box<[u8]>>);
-
-fn lift<G: Guest>(source: &dyn CodeSource, key: BlockKey, limit: u32) -> Result<Lift, Fault> {
-    let mut bytes = Bytes::new(source, key.pc);
-    let block = lift_from::<G>(&mut bytes, key, limit)?;
-    let compare = bytes.compare.then(|| bytes.code[..block.len as usize].into());
-    Ok((block, compare))
-}
-
-fn lift_from<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Result<Block, Fault> {
+fn lift<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Result<Block, Fault> {
     let builder = Builder::new(G::SLOTS);
     let mut lifter = G::Lifter::default();
     let mut len = 0u32;
@@ -62,6 +66,11 @@ fn lift_from<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Resu
         }
         let lifted = bytes.lift_one::<G>(&mut lifter, len as usize, pc, key.mode, &builder);
         match lifted {
+            // Where its end lies is another matter than where the block lies: it goes by itself.
+            Ok(lifted) if !first && G::Memory::PAGED && crosses(pc, &lifted) => {
+                builder.truncate(begin);
+                break End::Jump(pc);
+            }
             Ok(Lifted::Next { len: n }) => {
                 len += n;
                 insts += 1;
@@ -88,11 +97,24 @@ fn lift_from<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Resu
     Ok(block)
 }
 
+/// Whether an instruction at `pc` goes on behind the page on which it begins.
+fn crosses(pc: u64, lifted: &Lifted) -> bool {
+    match *lifted {
+        Lifted::Next { len } | Lifted::End { len, .. } | Lifted::Undefined { len, .. } => {
+            pc % PAGE + u64::from(len) > PAGE
+        }
+        Lifted::Truncated => true,
+    }
+}
+
 /// Guest bytes from a pc on, fetched page by page as they are needed.
 struct Bytes<'s> {
-    source: &'s dyn CodeSource,
+    origin: Origin<'s>,
     start: u64,
     code: Vec<u8>,
+    /// Where `start`, and the page after it, are.
+    at: u64,
+    next: Option<u64>,
     /// What stopped the fetch.
     fault: Option<MemFault>,
     watch: bool,
@@ -104,8 +126,23 @@ struct Bytes<'s> {
 const CHUNK: usize = 256;
 
 impl<'s> Bytes<'s> {
-    fn new(source: &'s dyn CodeSource, start: u64) -> Bytes<'s> {
-        Bytes { source, start, code: Vec::new(), fault: None, watch: true, compare: false }
+    fn new(origin: Origin<'s>, start: u64) -> Bytes<'s> {
+        Bytes {
+            origin,
+            start,
+            code: Vec::new(),
+            at: 0,
+            next: None,
+            fault: None,
+            watch: true,
+            compare: false,
+        }
+    }
+
+    /// Where the first `len` bytes are.
+    fn place(&self, len: u32) -> Place {
+        let crosses = self.start % PAGE + u64::from(len.max(1)) > PAGE;
+        Place { at: self.at, next: self.next.filter(|_| crosses) }
     }
 
     fn lift_one<G: Guest>(
@@ -141,17 +178,29 @@ impl<'s> Bytes<'s> {
         let len = self.code.len();
         let room = (PAGE - va % PAGE) as usize;
         self.code.resize(len + room.min(CHUNK), 0);
-        let watched = match self.watch {
-            true => self.source.watch(va).map(|watch| self.compare |= watch == Watch::Compare),
-            false => Ok(()),
-        };
-        match watched.and_then(|()| self.source.fetch(va, &mut self.code[len..])) {
+        match self.fetch(va, len) {
             Ok(count) => self.code.truncate(len + count),
             Err(fault) => {
                 self.code.truncate(len);
                 self.fault = Some(fault);
             }
         }
+    }
+
+    /// Fetches what is at `va` to the place for it, which begins at `len`.
+    fn fetch(&mut self, va: u64, len: usize) -> Result<usize, MemFault> {
+        let at = (self.origin.locate)(va)?;
+        match len {
+            0 => self.at = at,
+            _ if va % PAGE == 0 => self.next = self.next.or(Some(at)),
+            _ => {}
+        }
+        let buffer = &mut self.code[len..];
+        if self.watch {
+            let watch = self.origin.source.watch(at..at + buffer.len() as u64)?;
+            self.compare |= watch == Watch::Compare;
+        }
+        self.origin.source.fetch(at, buffer)
     }
 
     /// The fault of an instruction whose beginning is there and whose end is not.

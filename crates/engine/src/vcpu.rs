@@ -3,13 +3,14 @@
 use crate::engine::Tier;
 use crate::stats::add;
 use crate::table::Translation;
-use crate::{Engine, Env, Event, Exit, Flow, translate};
+use crate::translate::{self, Origin};
+use crate::{Engine, Env, Event, Exit, Flow};
 use mynah_guest::{Core, Cpu, Fault, Guest, JumpEntry, MemFault};
-use mynah_interp::{JumpCache, Leave, Outcome};
+use mynah_interp::{JumpCache, Leave, Link, Outcome};
 use mynah_ir::BlockKey;
 use mynah_jit::{Effort, LinkSlot};
 use mynah_mem::host::signal::last_fault;
-use mynah_mem::{Cause, Memory};
+use mynah_mem::{Cause, Memory, Phys};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -21,8 +22,8 @@ const OUTSIDE: u64 = u64::MAX;
 
 /// What other threads may reach of a vCPU.
 pub(crate) struct Shared {
-    /// The jump cache of compiled code.
-    jumps: Box<[JumpEntry]>,
+    /// Jump caches of compiled code, one for each translation mode of late.
+    jumps: Box<[Box<[JumpEntry]>]>,
     attention: Arc<AtomicU32>,
     /// The generation of the code cache that the vCPU's thread may be in; [`OUTSIDE`] if none.
     generation: AtomicU64,
@@ -30,7 +31,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn forget(&self, pc: u64) {
-        self.jumps[JumpEntry::index(pc)].forget(pc);
+        for jumps in &self.jumps {
+            jumps[JumpEntry::index(pc)].forget(pc);
+        }
     }
 
     /// Makes the vCPU leave translated code soon.
@@ -54,6 +57,11 @@ impl Shared {
     }
 }
 
+/// Translation modes whose jump caches are kept: user and supervisor code take turns.
+const fn modes<G: Guest>() -> usize {
+    if G::Memory::PAGED { 4 } else { 1 }
+}
+
 /// A vCPU: runs on the thread that calls [`Vcpu::run`].
 pub struct Vcpu<G: Guest> {
     /// Its state. [`ATTENTION`] may be set in `cpu.core.attention` by any thread, also from a
@@ -64,6 +72,9 @@ pub struct Vcpu<G: Guest> {
     compiled_entries: u64,
     /// What `shared.generation` says while guest code runs.
     generation: u64,
+    /// The modes that `shared.jumps` are for, and the one in use.
+    modes: Box<[Option<u32>]>,
+    mode: usize,
     /// The jump cache of interpreted code.
     jumps: JumpCache<G>,
     /// Translations found last, by their pc.
@@ -72,14 +83,14 @@ pub struct Vcpu<G: Guest> {
 
 impl<G: Guest> Vcpu<G> {
     /// A vCPU of `engine` in reset state.
-    pub fn new(engine: Arc<Engine<G>>, memory: Memory) -> Vcpu<G> {
+    pub fn new(engine: Arc<Engine<G>>, memory: G::Memory) -> Vcpu<G> {
         let mut cpu = Cpu::new(memory);
         let shared = Arc::new(Shared {
-            jumps: JumpEntry::cache(),
+            jumps: (0..modes::<G>()).map(|_| JumpEntry::cache()).collect(),
             attention: cpu.core.attention.clone(),
             generation: AtomicU64::new(OUTSIDE),
         });
-        cpu.core.jump_cache = shared.jumps.as_ptr() as usize;
+        cpu.core.jump_cache = shared.jumps[0].as_ptr() as usize;
         mynah_jit::attach(&mut cpu, engine.helpers);
         let mut vcpus = engine.vcpus.lock();
         vcpus.retain(|v| v.strong_count() > 0);
@@ -92,6 +103,8 @@ impl<G: Guest> Vcpu<G> {
             shared,
             compiled_entries: 0,
             generation: 0,
+            modes: vec![None; modes::<G>()].into(),
+            mode: 0,
             jumps: JumpCache::default(),
             found,
         }
@@ -100,47 +113,72 @@ impl<G: Guest> Vcpu<G> {
     /// Runs guest code from `cpu.core.pc` until `env` stops it.
     pub fn run(&mut self, env: &mut dyn Env<G>) -> Exit {
         loop {
-            let event = self.execute();
+            let mut event = Some(self.execute());
             self.count();
-            let mut flow = env.event(&mut self.cpu, event);
-            while flow == Flow::Step {
-                let event = self.step();
-                flow = match event {
-                    Some(event) => env.event(&mut self.cpu, event),
-                    None => Flow::Resume,
+            while let Some(happened) = event {
+                let code = Cause::Code;
+                let flow = match happened {
+                    Event::Fault(Fault::Memory(fault)) if fault.cause == code => {
+                        self.rewrites(fault.va)
+                    }
+                    _ => env.event(&mut self.cpu, happened),
+                };
+                event = match flow {
+                    Flow::Resume => None,
+                    Flow::Step => self.step(),
+                    Flow::Stop => return Exit::Env,
                 };
             }
-            if flow == Flow::Stop {
-                return Exit::Env;
-            }
         }
+    }
+
+    /// Translated bytes at `va` are about to be written.
+    fn rewrites(&mut self, va: u64) -> Flow {
+        if let Ok(at) = self.cpu.memory.locate_write(va) {
+            self.engine.rewritten(Phys::lines_around(at..at + 1));
+        }
+        Flow::Step
     }
 
     /// Executes the instruction at the guest's pc by itself.
     fn step(&mut self) -> Option<Event> {
-        let key = self.key();
-        let code = match translate::single::<G>(&*self.engine.source, key) {
-            Ok(code) => code,
-            Err(fault) => return Some(Event::Fault(fault)),
-        };
+        self.key();
         self.cpu.core.enter_fp();
-        let outcome = mynah_interp::once(&code, &mut self.cpu);
+        let event = self.interpret_one();
         self.cpu.core.leave_fp();
-        match outcome {
-            Outcome::Pc => None,
-            Outcome::Trap(trap) => Some(Event::Trap(trap)),
-            Outcome::Fault(fault) => Some(Event::Fault(fault)),
-        }
+        event
     }
 
+    /// The block that is to be executed next, after something that may have changed where code is
+    /// found.
     fn key(&mut self) -> BlockKey {
         let mode = G::mode(&self.cpu.state);
-        if mode != self.cpu.core.mode {
-            // Compiled code finds code by its address alone.
-            JumpEntry::clear(&self.shared.jumps);
-            self.cpu.core.mode = mode;
+        if self.modes[self.mode] != Some(mode) {
+            self.change_mode(mode);
+        }
+        if self.cpu.memory.take_moved() {
+            self.shared.jumps.iter().for_each(|jumps| JumpEntry::clear(jumps));
+            self.jumps.clear();
+            self.found.fill(None);
         }
         BlockKey { pc: self.cpu.core.pc, mode }
+    }
+
+    /// Changes over to the jump cache of `mode`: compiled code finds code by its address alone.
+    #[cold]
+    fn change_mode(&mut self, mode: u32) {
+        self.mode = match self.modes.iter().position(|&known| known == Some(mode)) {
+            Some(index) => index,
+            None => {
+                let index = (self.mode + 1) % self.modes.len();
+                JumpEntry::clear(&self.shared.jumps[index]);
+                self.modes[index] = Some(mode);
+                index
+            }
+        };
+        self.cpu.core.jump_cache = self.shared.jumps[self.mode].as_ptr() as usize;
+        self.cpu.core.mode = mode;
+        self.cpu.memory.set_space(G::space(mode));
     }
 
     /// Runs translated code until something happens that the environment must see.
@@ -215,7 +253,8 @@ impl<G: Guest> Vcpu<G> {
         {
             return Ok(found);
         }
-        let translation = self.engine.translation(key)?;
+        let memory = &mut self.cpu.memory;
+        let translation = self.engine.translation(key, &mut |va| memory.locate(va))?;
         *place = Some(translation);
         Ok(translation)
     }
@@ -223,7 +262,7 @@ impl<G: Guest> Vcpu<G> {
     /// Puts compiled code into the jump cache.
     fn remember(&self, translation: &Translation<G>, entry: usize) {
         let pc = translation.key().pc;
-        let place = &self.shared.jumps[JumpEntry::index(pc)];
+        let place = &self.shared.jumps[self.mode][JumpEntry::index(pc)];
         if place.leads_to(pc, entry) {
             return;
         }
@@ -246,6 +285,7 @@ impl<G: Guest> Vcpu<G> {
                 None
             }
             mynah_jit::Exit::Lookup | mynah_jit::Exit::Attention => None,
+            mynah_jit::Exit::Miss => self.missed(),
             mynah_jit::Exit::Trap(trap) => Some(Event::Trap(trap)),
             mynah_jit::Exit::TrapFault(trap) => Some(Event::Fault(Fault::Trap(trap))),
             mynah_jit::Exit::HelperFault => {
@@ -263,9 +303,34 @@ impl<G: Guest> Vcpu<G> {
                 let site = site.expect("compiled code knows the instructions of its accesses");
                 self.cpu.core.pc = site.pc;
                 self.cpu.recover(&site.recover, site.pc);
+                if fault.cause == Cause::NonCanonical {
+                    // The host tells neither the address nor the access. The interpreter knows.
+                    return self.interpret_one();
+                }
                 let fault = MemFault { va: fault.va, access: fault.access, cause: fault.cause };
                 Some(Event::Fault(Fault::Memory(fault)))
             }
+        }
+    }
+
+    /// Interprets what stands at the pc, whose access the TLB could not answer.
+    fn missed(&mut self) -> Option<Event> {
+        let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
+        match self.find(key) {
+            Ok(translation) => event(mynah_interp::once(translation.code, &mut self.cpu)),
+            Err(fault) => Some(Event::Fault(fault)),
+        }
+    }
+
+    /// Interprets the instruction at the guest's pc, in the guest's floating-point environment.
+    fn interpret_one(&mut self) -> Option<Event> {
+        let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
+        let memory = &mut self.cpu.memory;
+        let locate = &mut |va| memory.locate(va);
+        let origin = Origin { source: &*self.engine.source, locate };
+        match translate::single::<G>(origin, key) {
+            Ok(code) => event(mynah_interp::once(&code, &mut self.cpu)),
+            Err(fault) => Some(Event::Fault(fault)),
         }
     }
 
@@ -273,16 +338,16 @@ impl<G: Guest> Vcpu<G> {
     fn interpreted(&mut self, translation: &'static Translation<G>) -> Option<Event> {
         if translation.compare.is_some() || !translation.is_valid() {
             // Compared with memory each time: never linked, never remembered.
-            return match mynah_interp::once(translation.code, &mut self.cpu) {
-                Outcome::Pc => None,
-                Outcome::Trap(trap) => Some(Event::Trap(trap)),
-                Outcome::Fault(fault) => Some(Event::Fault(fault)),
-            };
+            return event(mynah_interp::once(translation.code, &mut self.cpu));
         }
         self.jumps.insert(translation.code);
         let mut code = translation.code;
         loop {
             match mynah_interp::run(code, &mut self.cpu, &self.jumps) {
+                // How code is found may have changed.
+                Leave::Pc(_) if self.cpu.core.attention.load(Ordering::Relaxed) != 0 => {
+                    return None;
+                }
                 Leave::Pc(link) => {
                     let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
                     let next = match self.find(key) {
@@ -292,10 +357,7 @@ impl<G: Guest> Vcpu<G> {
                     if next.compare.is_some() || next.entry().is_some() {
                         return None;
                     }
-                    match link {
-                        Some(link) => link.set(next.code),
-                        None => self.jumps.insert(next.code),
-                    }
+                    self.connect(link, next);
                     code = next.code;
                 }
                 Leave::Stop { code: stopped, link } => {
@@ -312,16 +374,21 @@ impl<G: Guest> Vcpu<G> {
                     if next.compare.is_some() || next.entry().is_some() || !next.is_valid() {
                         return None;
                     }
-                    match link {
-                        Some(link) => link.set(next.code),
-                        None => self.jumps.insert(next.code),
-                    }
+                    self.connect(link, next);
                     code = next.code;
                 }
                 Leave::Attention => return None,
                 Leave::Trap(trap) => return Some(Event::Trap(trap)),
                 Leave::Fault(fault) => return Some(Event::Fault(fault)),
             }
+        }
+    }
+
+    /// Has interpreted code find `next` without help, by `link` or by the jump cache.
+    fn connect(&mut self, link: Option<&Link<G>>, next: &'static Translation<G>) {
+        match link {
+            Some(link) if link.is_local() && next.is_linkable() => link.set(next.code),
+            _ => self.jumps.insert(next.code),
         }
     }
 
@@ -336,6 +403,15 @@ impl<G: Guest> Vcpu<G> {
         if let Ok(translation) = self.find(key) {
             self.engine.enqueue(translation);
         }
+    }
+}
+
+/// What the environment must see of an outcome.
+fn event(outcome: Outcome) -> Option<Event> {
+    match outcome {
+        Outcome::Pc => None,
+        Outcome::Trap(trap) => Some(Event::Trap(trap)),
+        Outcome::Fault(fault) => Some(Event::Fault(fault)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The neutral part of a vCPU, at fixed offsets for compiled code.
 
-use crate::Fault;
+use crate::{Fault, Ports};
 use mynah_ir::fp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -82,6 +82,8 @@ pub struct Core {
     pub mode: u32,
     /// Address of the jump cache: [`JumpEntry::COUNT`] entries.
     pub jump_cache: usize,
+    /// Address of the TLB ([`mynah_mem::Memory::tlb`]).
+    pub tlb: usize,
     /// Address of the table of helper addresses.
     pub helpers: usize,
     /// Address of the table of operation thunks (see the code generator).
@@ -94,6 +96,8 @@ pub struct Core {
     pub interpreted: u64,
     /// The fault that was raised.
     pub fault: Option<Fault>,
+    /// The machine's ports.
+    pub ports: Option<Arc<dyn Ports>>,
 }
 
 impl Core {
@@ -130,13 +134,15 @@ impl Core {
 }
 
 impl Core {
+    /// The bit of [`Core::attention`] that asks for the environment's attention.
+    pub const ATTENTION: u32 = 1;
     /// The bit of [`Core::attention`] by which a vCPU is made to leave translated code and to look
     /// anew for what follows.
     pub const KICK: u32 = 2;
     /// Byte offset of the address of the attention word.
     pub const ATTENTION_AT: usize = std::mem::offset_of!(Core, attention_at);
 
-    pub(crate) fn new() -> Core {
+    pub(crate) fn new(tlb: usize) -> Core {
         let attention = Arc::new(AtomicU32::new(0));
         Core {
             attention_at: Arc::as_ptr(&attention) as usize,
@@ -146,12 +152,14 @@ impl Core {
             fault_pending: 0,
             mode: 0,
             jump_cache: 0,
+            tlb,
             helpers: 0,
             thunks: 0,
             exit_value: 0,
             scratch: [0; 4],
             interpreted: 0,
             fault: None,
+            ports: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{Core, Fault, Guest};
 use mynah_ir::{Known, Recover, Slot, Ty};
-use mynah_mem::Memory;
+use mynah_mem::Memory as _;
 use std::sync::atomic::Ordering;
 
 /// A vCPU's state. Compiled and interpreted code address it by byte offset from its start.
@@ -16,7 +16,7 @@ pub struct Cpu<G: Guest> {
     /// Values of the block being interpreted.
     pub temps: [u128; TEMPS],
     /// Guest memory as this vCPU sees it.
-    pub memory: Memory,
+    pub memory: G::Memory,
 }
 
 /// Temporaries that interpreted code may use.
@@ -31,14 +31,15 @@ impl<G: Guest> Cpu<G> {
     pub const TEMPS_OFFSET: usize = std::mem::offset_of!(Cpu<G>, temps);
 
     /// A vCPU in reset state.
-    pub fn new(memory: Memory) -> Box<Cpu<G>> {
+    pub fn new(memory: G::Memory) -> Box<Cpu<G>> {
         for slot in G::SLOTS {
             let bytes = slot.ty.bytes() as usize;
             let offset = Self::STATE + slot.offset as usize;
             let inside = slot.offset as usize + bytes <= size_of::<G::State>();
             assert!(inside && offset.is_multiple_of(bytes), "slot {} is misplaced", slot.name);
         }
-        Box::new(Cpu { core: Core::new(), state: G::reset(), temps: [0; TEMPS], memory })
+        let core = Core::new(memory.tlb());
+        Box::new(Cpu { core, state: G::reset(), temps: [0; TEMPS], memory })
     }
 
     /// Byte offset of `slot` from the start of the vCPU.
@@ -56,6 +57,12 @@ impl<G: Guest> Cpu<G> {
 
     /// To be called by a helper that has changed [`Guest::mode`]; the instruction ends its block.
     pub fn mode_changed(&self) {
+        self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
+    }
+
+    /// To be called by a helper after [`Memory::flush`](mynah_mem::Memory::flush) and its like:
+    /// caches of code by virtual address are looked at anew; the instruction ends its block.
+    pub fn mapping_changed(&self) {
         self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
     }
 

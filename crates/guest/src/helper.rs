@@ -6,6 +6,7 @@ use mynah_ir::SlotSet;
 /// A helper as interpreted and compiled code call it: up to three integers in, one out. A helper
 /// that fails calls [`Cpu::raise`], changes nothing else, and returns anything. It runs under the
 /// guest's floating-point environment and must not do floating-point arithmetic in Rust.
+#[expect(improper_ctypes_definitions, reason = "the caller passes the pointer on")]
 pub type HelperFn<G> = extern "C" fn(cpu: &mut Cpu<G>, a: u64, b: u64, c: u64) -> u64;
 
 /// A helper and what the translator may assume of it.

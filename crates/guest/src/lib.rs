@@ -8,13 +8,15 @@
 mod core;
 mod cpu;
 mod helper;
+mod ports;
 pub mod toy;
 
 pub use core::{Core, JumpEntry};
 pub use cpu::Cpu;
 pub use helper::{Helper, HelperFn};
 pub use mynah_ir as ir;
-pub use mynah_mem::{Access, Cause, MemFault};
+pub use mynah_mem::{Access, Cause, Flat, MemFault, Memory};
+pub use ports::Ports;
 
 use mynah_ir::{Builder, End, SlotInfo, Trap};
 
@@ -64,6 +66,8 @@ pub enum Lifted {
 pub trait Guest: Sized + Send + Sync + 'static {
     /// Registers, `repr(C)`, as [`Guest::SLOTS`] lays out.
     type State: Send + 'static;
+    /// Guest memory as its vCPUs see it.
+    type Memory: Memory;
     /// What a lift remembers from one instruction of a block to the next, such as the last values
     /// that flags were computed from. It may hold [`mynah_ir::Value`]s of the block.
     type Lifter: Default;
@@ -83,6 +87,11 @@ pub trait Guest: Sized + Send + Sync + 'static {
     /// Facts of state that change translation: part of a block's key. An instruction that changes
     /// them ends its block, and its helper says so by [`Cpu::mode_changed`].
     fn mode(state: &Self::State) -> u32;
+
+    /// The rights ([`Memory::set_space`]) of accesses that code of translation mode `mode` makes.
+    fn space(_mode: u32) -> u8 {
+        0
+    }
 
     /// Lifts the instruction at `pc` from the start of `code` (at most [`Guest::MAX_INSN`] bytes
     /// are looked at). The `insn` mark has been appended. On `Truncated` and `Undefined` the

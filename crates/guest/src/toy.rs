@@ -46,6 +46,7 @@ const SWAPPED: SlotSet = SlotSet::of(&[Slot(0), Slot(1)]);
 
 impl Guest for Toy {
     type State = State;
+    type Memory = crate::Flat;
     type Lifter = ();
 
     const NAME: &'static str = "toy";

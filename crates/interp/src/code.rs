@@ -4,7 +4,11 @@
 use crate::step::Step;
 use mynah_guest::{Guest, JumpEntry};
 use mynah_ir::{BlockKey, Recover};
+use mynah_mem::Memory;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+
+/// What moves together when address translation changes, in bytes.
+const PAGE: u64 = 4096;
 
 /// A block ready to be interpreted. Immutable but for its links and counters; made by
 /// [`crate::flatten`], and kept for good by [`Code::leak`] before it can be linked.
@@ -30,11 +34,20 @@ pub struct Link<G: Guest> {
     target: AtomicPtr<Code<G>>,
     /// Where it leads.
     pub pc: u64,
+    local: bool,
 }
 
 impl<G: Guest> Link<G> {
-    pub(crate) fn new(pc: u64) -> Link<G> {
-        Link { target: AtomicPtr::default(), pc }
+    /// A link from code at `from` to `pc`.
+    pub(crate) fn new(from: u64, pc: u64) -> Link<G> {
+        let local = !G::Memory::PAGED || from / PAGE == pc / PAGE;
+        Link { target: AtomicPtr::default(), pc, local }
+    }
+
+    /// Whether it may be set: what it leads to is where it is for as long as the block is where it
+    /// is. If not, the jump cache leads on.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Makes control go on in `code`, which translates [`Link::pc`] in the block's mode.

@@ -34,7 +34,7 @@ impl std::error::Error for TooManyValues {}
 
 /// The steps of `block`, which keeps the rules of [`mynah_ir::verify`].
 pub fn flatten<G: Guest>(block: &Block) -> Result<Code<G>, TooManyValues> {
-    const { assert!(size_of::<Cpu<G>>() - size_of::<mynah_mem::Memory>() < 1 << 16) };
+    const { assert!(size_of::<Cpu<G>>() - size_of::<G::Memory>() < 1 << 16) };
     let mut f = Flattener::<G>::new(block);
     f.count_uses();
     f.emit_all()?;
@@ -73,19 +73,18 @@ struct Info {
 /// Ends a list of values.
 const END: u16 = u16::MAX;
 
-/// What is known of a slot.
-#[derive(Clone, Copy)]
-struct SlotUse {
-    /// First value whose place it is.
-    values: u16,
-    /// One more than the last step that read or wrote it.
-    used: u32,
+/// What is known of the slots.
+struct SlotUses {
+    /// First value whose place each is.
+    values: [u16; SlotSet::CAPACITY],
+    /// One more than the last step that read or wrote each.
+    used: [u32; SlotSet::CAPACITY],
 }
 
 struct Flattener<'b, G: Guest> {
     block: &'b Block,
     info: Vec<Info>,
-    slots: [SlotUse; SlotSet::CAPACITY],
+    slots: SlotUses,
     steps: Vec<Step>,
     pcs: Vec<(u32, u64)>,
     links: Vec<u64>,
@@ -119,7 +118,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
         Flattener {
             block,
             info: info.collect(),
-            slots: [SlotUse { values: END, used: 0 }; SlotSet::CAPACITY],
+            slots: SlotUses { values: [END; SlotSet::CAPACITY], used: [0; SlotSet::CAPACITY] },
             steps: Vec::with_capacity(block.insts.len() + 4),
             pcs: Vec::with_capacity(block.guest_insts as usize),
             links: Vec::new(),
@@ -248,7 +247,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Makes `slot` the place of root `value`.
     fn settle_in_slot(&mut self, value: usize, slot: Slot) {
-        let first = &mut self.slots[slot.0 as usize].values;
+        let first = &mut self.slots.values[slot.0 as usize];
         let info = &mut self.info[value];
         info.at = Cpu::<G>::offset(slot) as u16;
         info.slot = Some(slot);
@@ -258,7 +257,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Whether a value that is still wanted has its place in `slot`.
     fn serves(&self, slot: Slot) -> bool {
-        let mut value = self.slots[slot.0 as usize].values;
+        let mut value = self.slots.values[slot.0 as usize];
         while value != END {
             let info = &self.info[value as usize];
             if info.uses > 0 {
@@ -271,7 +270,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Moves values out of `slot`, which is about to change.
     fn clear_slot(&mut self, slot: Slot) -> Result<(), TooManyValues> {
-        let mut value = std::mem::replace(&mut self.slots[slot.0 as usize].values, END);
+        let mut value = std::mem::replace(&mut self.slots.values[slot.0 as usize], END);
         let mut moved = NOWHERE;
         while value != END {
             let Info { next, uses, at, .. } = self.info[value as usize];
@@ -293,7 +292,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Records that the last step touched `slot`.
     fn note_slot(&mut self, slot: Slot) {
-        self.slots[slot.0 as usize].used = self.steps.len() as u32;
+        self.slots.used[slot.0 as usize] = self.steps.len() as u32;
     }
 
     fn push(&mut self, step: Step) {
@@ -732,7 +731,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
     /// Whether the step that computed root `value` may write `slot` instead of a temporary.
     fn can_redirect(&self, value: usize, slot: Slot) -> bool {
         let Info { at, step, was_read, .. } = self.info[value];
-        let unseen = self.barrier <= step + 1 && self.slots[slot.0 as usize].used <= step + 1;
+        let unseen = self.barrier <= step + 1 && self.slots.used[slot.0 as usize] <= step + 1;
         unseen && !was_read && Self::temp_index(at).is_some() && !self.serves(slot)
     }
 
@@ -825,7 +824,10 @@ impl<'b, G: Guest> Flattener<'b, G> {
     }
 
     fn finish(mut self) -> Code<G> {
-        let links: Box<[Link<G>]> = self.links.iter().map(|&pc| Link::new(pc)).collect();
+        let links: Box<[Link<G>]> = {
+            let from = self.block.key.pc;
+            self.links.iter().map(|&pc| Link::new(from, pc)).collect()
+        };
         for &step in &self.linking {
             let imm = &mut self.steps[step as usize].imm;
             *imm = (&raw const links[*imm as usize]).expose_provenance() as u64;

@@ -75,7 +75,11 @@ pub fn run<G: Guest>(
                     Some(next) => next,
                     None => {
                         cpu.core.pc = by.pc;
-                        return Leave::Pc(link);
+                        let key = BlockKey { pc: by.pc, mode: cpu.core.mode };
+                        match cache.get(key) {
+                            Some(next) if !by.is_local() => next,
+                            _ => return Leave::Pc(link),
+                        }
                     }
                 }
             }

@@ -12,7 +12,7 @@ use crate::{Code, Link};
 use mynah_guest::{Cause, Core, Cpu, Fault, Guest, HelperFn, MemFault};
 use mynah_ir::ops::{Rule, ScalarOp, VectorOp, Visitor};
 use mynah_ir::{Align, Args, MemOp, Op, Rmw, Ty};
-use mynah_mem::{Access, Unit};
+use mynah_mem::{Access, Memory as _, Unit};
 use std::sync::atomic::{Ordering, fence};
 
 /// One step: a function and its operands. The offsets lie within the vCPU and are aligned to what
@@ -439,7 +439,6 @@ impl Form for Indexed {
 
 /// An access's unit as it stands among the operands.
 pub(crate) trait Operand: Unit + 'static {
-    const BYTES: u64 = size_of::<Self>() as u64;
     /// # Safety
     /// As [`Run`].
     unsafe fn get(cpu: *const u8, offset: u16) -> Self;
@@ -515,8 +514,8 @@ steps! {
     /// dst = the value at the address.
     fn load<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu, code, hops) {
         let va = F::address(s, cpu);
-        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
-        if is_fit::<NATURAL>(va, U::BYTES) && let Some(value) = memory.try_load::<U>(va) {
+        let memory = &mut (*cpu.cast::<Cpu<G>>()).memory;
+        if is_fit::<NATURAL>(va, U::BYTES as u64) && let Some(value) = memory.try_load::<U>(va) {
             value.put(cpu, s.dst);
             None
         } else {
@@ -529,17 +528,17 @@ steps! {
     fn load_again<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu, code, _hops) {
         let va = F::address(s, cpu);
         if NATURAL {
-            access!(s, cpu, code, aligned(va, U::BYTES, Access::Read));
+            access!(s, cpu, code, aligned(va, U::BYTES as u64, Access::Read));
         }
-        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        let memory = &mut (*cpu.cast::<Cpu<G>>()).memory;
         access!(s, cpu, code, memory.load::<U>(va)).put(cpu, s.dst);
         None
     }
     /// The value at the address = dst.
     fn store<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu, code, hops) {
         let va = F::address(s, cpu);
-        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
-        let fit = is_fit::<NATURAL>(va, U::BYTES);
+        let memory = &mut (*cpu.cast::<Cpu<G>>()).memory;
+        let fit = is_fit::<NATURAL>(va, U::BYTES as u64);
         if fit && memory.try_store(va, U::get(cpu, s.dst)).is_some() {
             None
         } else {
@@ -552,9 +551,9 @@ steps! {
     fn store_again<G: Guest, U: Operand, F: Form; NATURAL: bool>(s, cpu, code, _hops) {
         let va = F::address(s, cpu);
         if NATURAL {
-            access!(s, cpu, code, aligned(va, U::BYTES, Access::Write));
+            access!(s, cpu, code, aligned(va, U::BYTES as u64, Access::Write));
         }
-        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        let memory = &mut (*cpu.cast::<Cpu<G>>()).memory;
         access!(s, cpu, code, memory.store(va, U::get(cpu, s.dst)));
         None
     }
@@ -562,7 +561,7 @@ steps! {
     /// its sign above.
     fn store_constant<G: Guest, U: Operand>(s, cpu, code, hops) {
         let (va, value) = constant_store::<U>(s, cpu);
-        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        let memory = &mut (*cpu.cast::<Cpu<G>>()).memory;
         if memory.try_store(va, value).is_some() {
             None
         } else {
@@ -574,7 +573,7 @@ steps! {
     #[inline(never)]
     fn store_constant_again<G: Guest, U: Operand>(s, cpu, code, _hops) {
         let (va, value) = constant_store::<U>(s, cpu);
-        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        let memory = &mut (*cpu.cast::<Cpu<G>>()).memory;
         access!(s, cpu, code, memory.store(va, value));
         None
     }
@@ -586,7 +585,7 @@ steps! {
             access!(s, cpu, code, aligned(va, bytes.into(), Access::Write));
         }
         let op = Rmw::unpack(s.imm);
-        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        let memory = &mut (*cpu.cast::<Cpu<G>>()).memory;
         let old = access!(s, cpu, code, memory.update(va, bytes, |old| op.apply(ty(T), old, arg)));
         write(cpu, s.dst, old);
         None
@@ -598,7 +597,7 @@ steps! {
         if MemOp::unpack(s.imm).align == Align::Natural || matches!(ty(T), Ty::V128) {
             access!(s, cpu, code, aligned(va, bytes.into(), Access::Write));
         }
-        let memory = &(*cpu.cast::<Cpu<G>>()).memory;
+        let memory = &mut (*cpu.cast::<Cpu<G>>()).memory;
         if matches!(ty(T), Ty::V128) {
             let (expected, new) = (read128(cpu, s.b), read128(cpu, s.c));
             let old = access!(s, cpu, code, memory.compare_exchange128(va, expected, new));

@@ -4,11 +4,11 @@ use mynah_guest::toy::Toy;
 use mynah_guest::{Cause, Cpu, Fault, GuestNames};
 use mynah_interp::{JumpCache, Leave, Outcome, eval, flatten, run};
 use mynah_ir::{Trap, parse, verify};
-use mynah_mem::Memory;
+use mynah_mem::Flat;
 
 fn cpu() -> Box<Cpu<Toy>> {
     mynah_mem::host::signal::install(None);
-    let mut cpu = Cpu::<Toy>::new(Memory::FLAT);
+    let mut cpu = Cpu::<Toy>::new(Flat);
     for (i, r) in cpu.state.r.iter_mut().enumerate() {
         *r = 0x1111_1111_1111_1111 * (i as u64 + 1);
     }

@@ -6,7 +6,7 @@ use mynah_interp::{Outcome, eval};
 use mynah_ir::ops::{Imm, Rule};
 use mynah_ir::{Align, Args, Block, BlockKey, Effect, End, Inst, MemOp, NONE, Op, Order, Rmw};
 use mynah_ir::{Slot, Trap, Ty, Value, print, verify};
-use mynah_mem::Memory;
+use mynah_mem::{Flat, Memory as _};
 
 const BLOCKS: u64 = 10_000;
 const WORDS: usize = 16;
@@ -266,7 +266,7 @@ fn reference(block: &Block, cpu: &mut Cpu<Toy>) -> Outcome {
     let mut insn = block.key.pc;
     for (index, inst) in block.insts.iter().enumerate() {
         let arg = |i: usize| values.get(inst.args[i].index()).copied().unwrap_or(0);
-        let memory = cpu.memory.clone();
+        let mut memory = cpu.memory;
         let va = arg(0) as u64;
         macro_rules! access {
             ($result:expr) => {
@@ -413,7 +413,7 @@ impl Machine {
 fn random_blocks() {
     mynah_mem::host::signal::install(None);
     let memory = Box::new([0; WORDS]);
-    let mut machine = Machine { cpu: Cpu::new(Memory::FLAT), memory };
+    let mut machine = Machine { cpu: Cpu::new(Flat), memory };
     let mut effects = 0u32;
     for seed in 0..BLOCKS {
         let mut random = Random(seed);

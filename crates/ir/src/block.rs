@@ -75,6 +75,18 @@ pub enum End {
 }
 
 impl End {
+    /// The known addresses where control goes, or comes back to after a call.
+    pub fn leads_to(&self) -> impl Iterator<Item = u64> + use<> {
+        let (a, b) = match *self {
+            End::Jump(to) => (Some(to), None),
+            End::Branch { taken, not, .. } => (Some(taken), Some(not)),
+            End::Call { to, ret } => (Some(to), Some(ret)),
+            End::CallIndirect { ret, .. } => (Some(ret), None),
+            End::Dispatch(_) | End::Return(_) | End::Trap { .. } => (None, None),
+        };
+        a.into_iter().chain(b)
+    }
+
     /// The value the end uses, if any.
     pub fn value(&self) -> Option<Value> {
         match *self {

@@ -61,6 +61,9 @@ pub enum Exit {
     /// An access was not aligned as required; its address is in
     /// [`mynah_guest::Core::exit_value`].
     Misaligned(Access),
+    /// The TLB could not answer an access; the guest's pc is that of its instruction, of which
+    /// nothing has been done.
+    Miss,
     /// The host refused an access; see [`mynah_mem::host::signal::last_fault`]. The guest's pc is
     /// [`crate::Unit::site`]'s, and the state is to be completed by its map.
     HostFault,
@@ -75,6 +78,7 @@ mod tag {
     pub(super) const HELPER_FAULT: u64 = 5;
     pub(super) const MISALIGNED_READ: u64 = 6;
     pub(super) const MISALIGNED_WRITE: u64 = 7;
+    pub(super) const MISS: u64 = 8;
     pub(super) const MASK: u64 = 15;
 }
 
@@ -90,6 +94,7 @@ impl Exit {
             Exit::HelperFault => tag::HELPER_FAULT,
             Exit::Misaligned(Access::Write) => tag::MISALIGNED_WRITE,
             Exit::Misaligned(_) => tag::MISALIGNED_READ,
+            Exit::Miss => tag::MISS,
             Exit::HostFault => EXIT_FAULT,
         }
     }
@@ -105,6 +110,7 @@ impl Exit {
             tag::TRAP_FAULT => Exit::TrapFault(Trap::unpack(word >> 8)),
             tag::ATTENTION => Exit::Attention,
             tag::HELPER_FAULT => Exit::HelperFault,
+            tag::MISS => Exit::Miss,
             tag::MISALIGNED_READ => Exit::Misaligned(Access::Read),
             tag::MISALIGNED_WRITE => Exit::Misaligned(Access::Write),
             _ => Exit::Unlinked(word as usize),

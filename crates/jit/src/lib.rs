@@ -37,7 +37,7 @@ use std::marker::PhantomData;
 pub enum Effort {
     /// As little as possible.
     Quick,
-    /// Cranelift's optimiser runs.
+    /// Cranelift's optimiser runs, unless the unit has floating-point operations.
     Optimise,
 }
 
@@ -143,10 +143,11 @@ impl<G: Guest> Default for Compiler<G> {
     }
 }
 
-/// The effort at which no floating-point flag is lost: Cranelift's optimiser takes an operation for
-/// its result alone, so it does not run where one is there for its flags.
+/// The effort at which floating point is exact. Cranelift's optimiser knows neither flags nor
+/// rounding modes: it moves an operation out of a loop, before what faults there, and takes its
+/// result for that of the same operation under another mode. So it does not run where there is one.
 fn exact(blocks: &[&Block], effort: Effort) -> Effort {
-    if blocks.iter().any(|block| lower::keeps_flags(block)) { Effort::Quick } else { effort }
+    if blocks.iter().any(|block| lower::has_floats(block)) { Effort::Quick } else { effort }
 }
 
 fn isa(effort: Effort) -> OwnedTargetIsa {

@@ -6,7 +6,7 @@ use mynah_ir::ops::{Imm, Rule};
 use mynah_ir::{Args, Block, BlockKey, Effect, End, Inst, Lane, NONE, Op, Slot, Ty, Value};
 use mynah_ir::{fp, print, verify};
 use mynah_jit::{CodeCache, Compiler, Effort, Exit};
-use mynah_mem::Memory;
+use mynah_mem::Flat;
 
 /// Where a case puts its result.
 const WORD: Slot = Slot(7);
@@ -189,7 +189,7 @@ fn operations_are_their_evaluators() {
     let mut random = Random(1);
     let mut compiler = Compiler::<Toy>::new();
     let cache = CodeCache::new(64 << 20).expect("code memory");
-    let mut cpu = Cpu::<Toy>::new(Memory::FLAT);
+    let mut cpu = Cpu::<Toy>::new(Flat);
     mynah_jit::attach(&mut cpu, mynah_jit::helper_table::<Toy>());
     cpu.core.jump_cache = Box::leak(JumpEntry::cache()).as_ptr() as usize;
     for case in cases() {

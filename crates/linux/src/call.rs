@@ -6,6 +6,7 @@ use crate::{Errno, Process, host, numbers};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// A system call on its way.
 pub(crate) struct Call<'a> {
@@ -37,6 +38,41 @@ impl Call<'_> {
     pub(crate) fn path(&self, index: usize) -> Result<CString, Errno> {
         let path = self.text(index)?;
         Ok(self.process().translate(&path).unwrap_or(path))
+    }
+
+    /// How long the call has waited already, if it was interrupted and is being made again.
+    pub(crate) fn waited(&mut self) -> Duration {
+        match self.thread.began {
+            Some(began) => began.elapsed(),
+            None => {
+                self.thread.began = Some(Instant::now());
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// What is left of the time at `va` (seconds, nanoseconds), for which the call is to wait.
+    pub(crate) fn time_left(&mut self, va: u64) -> Result<[i64; 2], Errno> {
+        const SECOND: i64 = 1_000_000_000;
+        let space = &self.process().space;
+        let time: [u64; 2] = [space.load(va)?, space.load(va.wrapping_add(8))?];
+        let [seconds, nanoseconds] = time.map(|word| word as i64);
+        let waited = self.waited();
+        if waited.is_zero() || seconds < 0 || !(0..SECOND).contains(&nanoseconds) {
+            return Ok([seconds, nanoseconds]); // the host refuses what is wrong
+        }
+        let left = Duration::new(seconds as u64, nanoseconds as u32).saturating_sub(waited);
+        Ok([left.as_secs() as i64, left.subsec_nanos().into()])
+    }
+
+    /// What is left of `milliseconds`, for which the call is to wait; less than 0 is forever.
+    pub(crate) fn milliseconds_left(&mut self, milliseconds: i32) -> i32 {
+        match u64::try_from(milliseconds) {
+            Ok(time) => {
+                Duration::from_millis(time).saturating_sub(self.waited()).as_millis() as i32
+            }
+            Err(_) => -1,
+        }
     }
 
     /// The host's call of this name with the guest's arguments: the default of [`Run::Pass`].

@@ -25,7 +25,7 @@ use abi::Abi;
 use call::Call;
 use mynah_engine::{Config, Engine, Vcpu};
 use mynah_loader::Machine;
-use mynah_mem::Memory;
+use mynah_mem::Flat;
 use process::{CallTable, Process};
 use signal::{Actions, AltStack, Pending, SigSet};
 use space::Space;
@@ -92,7 +92,11 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
     let image = program.load(&space, &A::INFO, &options, find).inspect_err(|_| {
         signal::set_host_mask(mask);
     })?;
-    let engine = Engine::<A>::new(options.config, Arc::clone(&space) as _);
+    let engine = Engine::<A>::new(options.config, Arc::clone(&space) as _).map_err(|error| {
+        signal::set_host_mask(mask);
+        let text = format!("no memory for compiled code: {error}");
+        Error { path: program.path.clone(), errno: Errno::ENOMEM, text }
+    })?;
     let weak = Arc::downgrade(&engine);
     space.connect(move |range| {
         if let Some(engine) = weak.upgrade() {
@@ -103,7 +107,7 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
     let exe = program.path.clone();
     // Closes its file: descriptors are the guest's.
     drop(program);
-    let mut vcpu = Vcpu::new(Arc::clone(&engine), Memory::FLAT);
+    let mut vcpu = Vcpu::new(Arc::clone(&engine), Flat);
     vcpu.cpu.core.pc = image.entry;
     A::set_sp(&mut vcpu.cpu.state, image.sp);
     let process = Process {
@@ -126,6 +130,7 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
         alt_stack: AltStack::NONE,
         clear_tid: 0,
         robust_list: 0,
+        began: None,
     };
     let mut task = Task::new(thread, engine);
     let pending = std::ptr::from_ref(&*task.thread.pending);

@@ -6,7 +6,7 @@
 
 use crate::{Errno, host};
 use mynah_engine::{CodeSource, Watch};
-use mynah_mem::{Access, Cause, MemFault, Memory, Unit};
+use mynah_mem::{Access, Cause, Flat, MemFault, Memory as _, Unit};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::ops::Range;
@@ -456,24 +456,24 @@ impl Space {
 
     /// The value at `va`.
     pub(crate) fn load<U: Unit>(&self, va: u64) -> Result<U, Errno> {
-        Ok(Memory::FLAT.load(va)?)
+        Ok(Flat.load(va)?)
     }
 
     /// Stores `value` at `va`.
     pub(crate) fn store<U: Unit>(&self, va: u64, value: U) -> Result<(), Errno> {
         self.prepare(va, size_of::<U>() as u64);
-        Ok(Memory::FLAT.store(va, value)?)
+        Ok(Flat.store(va, value)?)
     }
 
     /// Copies guest memory at `va` into `buffer`.
     pub(crate) fn read(&self, va: u64, buffer: &mut [u8]) -> Result<(), Errno> {
-        Ok(Memory::FLAT.read(va, buffer)?)
+        Ok(Flat.read(va, buffer)?)
     }
 
     /// Copies `bytes` into guest memory at `va`.
     pub(crate) fn write(&self, va: u64, bytes: &[u8]) -> Result<(), Errno> {
         self.prepare(va, bytes.len() as u64);
-        Ok(Memory::FLAT.write(va, bytes)?)
+        Ok(Flat.write(va, bytes)?)
     }
 
     /// The string at `va`, at most 128 KiB long.
@@ -558,10 +558,10 @@ fn executable(table: &Table, va: u64) -> Result<Area, MemFault> {
 }
 
 impl CodeSource for Space {
-    fn watch(&self, va: u64) -> Result<Watch, MemFault> {
-        let start = va & !(PAGE - 1);
+    fn watch(&self, range: Range<u64>) -> Result<Watch, MemFault> {
+        let start = range.start & !(PAGE - 1);
         let mut table = self.table();
-        let area = executable(&table, va)?;
+        let area = executable(&table, range.start)?;
         let page = table.pages.entry(start).or_default();
         // What is shared can be written through another mapping.
         if area.shared || page.faults >= MAX_FAULTS {
@@ -587,13 +587,13 @@ impl CodeSource for Space {
             end = area.end;
         }
         let len = (end.min(wanted) - va) as usize;
-        match Memory::FLAT.read(va, &mut buffer[..len]) {
+        match Flat.read(va, &mut buffer[..len]) {
             Ok(()) => Ok(len),
             Err(fault) => {
                 // Beyond a file's end: what lies on the first page is enough.
                 let first = (PAGE - va % PAGE).min(len as u64) as usize;
                 let fault = MemFault { access: Access::Fetch, ..fault };
-                Memory::FLAT.read(va, &mut buffer[..first]).map_err(|_| fault)?;
+                Flat.read(va, &mut buffer[..first]).map_err(|_| fault)?;
                 Ok(first)
             }
         }
@@ -685,15 +685,15 @@ mod tests {
         });
         let at = map(&space, 2, READ | WRITE | EXEC);
         for n in 1..=usize::from(MAX_FAULTS) {
-            assert_eq!(space.watch(at), Ok(Watch::Caught));
-            assert!(Memory::FLAT.store(at, n as u64).is_err());
+            assert_eq!(space.watch(at..at + 4), Ok(Watch::Caught));
+            assert!(Flat.store(at, n as u64).is_err());
             assert_eq!(space.write_refused(at), Refused::Watched);
             assert_eq!(told.load(Ordering::Relaxed), n);
-            assert_eq!(Memory::FLAT.store(at, n as u64), Ok(()));
+            assert_eq!(Flat.store(at, n as u64), Ok(()));
             assert_eq!(space.write_refused(at), Refused::Allowed);
         }
-        assert_eq!(space.watch(at), Ok(Watch::Compare));
-        assert_eq!(space.watch(at + PAGE), Ok(Watch::Caught));
+        assert_eq!(space.watch(at..at + 4), Ok(Watch::Compare));
+        assert_eq!(space.watch(at + PAGE..at + PAGE + 4), Ok(Watch::Caught));
         space.store(at + PAGE, 1_u8).expect("Mynah's writes are the guest's");
         assert!(!space.watches());
         space.mprotect(at, 2 * PAGE, READ | EXEC).expect("its own");
@@ -712,7 +712,7 @@ mod tests {
         let data = at + 2 * PAGE;
         assert_eq!(space.fetch(data, &mut buffer), refused(data, Cause::Protected));
         assert_eq!(
-            space.watch(data),
+            space.watch(data..data + 4),
             refused(data, Cause::Protected).map(|_: usize| Watch::Caught)
         );
         space.munmap(at, 3 * PAGE).expect("its own");

@@ -10,12 +10,13 @@ use crate::thread::Thread;
 use crate::{Errno, Process, calls, exec, host, trace};
 use mynah_engine::{Engine, Env, Event, Fault, Flow, Vcpu};
 use mynah_guest::{Access, Cause, Cpu, MemFault};
-use mynah_mem::Memory;
+use mynah_mem::Flat;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 /// Bytes of a guest thread's host stack: enough for the compiler.
 const HOST_STACK: usize = 8 << 20;
@@ -31,6 +32,8 @@ pub(crate) struct Task<A: Abi> {
     pub engine: Arc<Engine<A>>,
     /// How it ended, as the argument of exit(2).
     pub status: i32,
+    /// What [`Thread::began`] is if the next event is the interrupted call made again.
+    again: Option<Instant>,
     /// The last write that was refused though it ought to succeed, and how often.
     retried: (u64, u64, u32),
 }
@@ -48,7 +51,7 @@ enum Outcome {
 impl<A: Abi> Task<A> {
     /// A task of `thread`.
     pub(crate) fn new(thread: Thread, engine: Arc<Engine<A>>) -> Task<A> {
-        Task { thread, engine, status: 0, retried: (0, 0, 0) }
+        Task { thread, engine, status: 0, again: None, retried: (0, 0, 0) }
     }
 
     /// Runs `vcpu` on the calling thread, whose signals are blocked, until the guest thread ends;
@@ -93,6 +96,7 @@ impl<A: Abi> Task<A> {
             cpu.core.pc = cpu.core.pc.wrapping_sub(A::CALL_BYTES);
             return self.deliver(cpu);
         }
+        self.thread.began = self.again.take();
         let (number, args) = A::call(&cpu.state);
         let Some(row) = self.process().calls.row(number) else {
             trace::unknown(self.process(), number, &args);
@@ -148,6 +152,7 @@ impl<A: Abi> Task<A> {
             return self.deliver(cpu);
         }
         // No handler runs: the call goes on.
+        self.again = self.thread.began;
         cpu.core.pc = cpu.core.pc.wrapping_sub(A::CALL_BYTES);
         Flow::Resume
     }
@@ -177,6 +182,7 @@ impl<A: Abi> Task<A> {
             signal::IGNORE => return self.thread.set_mask(self.thread.mask),
             _ => {}
         }
+        self.again = None;
         let mut restored = action;
         if let Some(trampoline) = self.process().image.trampoline {
             restored.restorer = trampoline;
@@ -251,7 +257,10 @@ impl<A: Abi> Task<A> {
         let error = 4 | kind | u64::from(present);
         let page_fault = |signal, code| Exception { signal, code, address: va, vector: 14, error };
         let exception = match fault.cause {
-            Cause::Unmapped => page_fault(libc::SIGSEGV, 1), // SEGV_MAPERR
+            // The last two come of page tables, which a process does not see.
+            Cause::Unmapped | Cause::Refused(_) | Cause::Code => {
+                page_fault(libc::SIGSEGV, 1) // SEGV_MAPERR
+            }
             Cause::Protected if present => page_fault(libc::SIGSEGV, 2), // SEGV_ACCERR
             Cause::Protected => page_fault(libc::SIGSEGV, 1),
             Cause::Misaligned => A::misaligned(va),
@@ -353,7 +362,7 @@ impl<A: Abi> Task<A> {
 
     /// A vCPU with `cpu`'s registers as a child of clone(2) has them.
     fn child_vcpu(&self, cpu: &Cpu<A>, args: &CloneArgs) -> Vcpu<A> {
-        let mut vcpu = Vcpu::new(Arc::clone(&self.engine), Memory::FLAT);
+        let mut vcpu = Vcpu::new(Arc::clone(&self.engine), Flat);
         vcpu.cpu.state = cpu.state.clone();
         vcpu.cpu.core.pc = cpu.core.pc;
         vcpu.cpu.core.fp_env = cpu.core.fp_env;
@@ -373,6 +382,7 @@ impl<A: Abi> Task<A> {
             alt_stack: AltStack::NONE,
             clear_tid,
             robust_list: 0,
+            began: None,
         };
         let mut task = Task::new(thread, Arc::clone(&self.engine));
         let process = Arc::clone(self.process());
@@ -453,6 +463,7 @@ impl<A: Abi> Task<A> {
             alt_stack: if args.stack == 0 { self.thread.alt_stack } else { AltStack::NONE },
             clear_tid: 0,
             robust_list: 0,
+            began: None,
         };
         let mut task = Task::new(thread, Arc::clone(&self.engine));
         signal::set_host_mask(SigSet::ALL);

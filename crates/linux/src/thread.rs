@@ -3,6 +3,7 @@
 use crate::signal::{AltStack, Pending, SigSet};
 use crate::{Process, host};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A guest thread: a host thread's own.
 pub(crate) struct Thread {
@@ -18,6 +19,9 @@ pub(crate) struct Thread {
     pub clear_tid: u64,
     /// Its robust futexes: address of the list's head; 0 for none.
     pub robust_list: u64,
+    /// When the call that is being made began for the first time, if it waits for a while and was
+    /// interrupted.
+    pub began: Option<Instant>,
 }
 
 impl Thread {
@@ -91,7 +95,8 @@ impl Thread {
             true => word & WAITERS | OWNER_DIED,
             false => word,
         };
-        if let Ok(old) = mynah_mem::Memory::FLAT.update(va, 4, died)
+        use mynah_mem::Memory as _;
+        if let Ok(old) = mynah_mem::Flat.update(va, 4, died)
             && old & TID_MASK == own
             && old & WAITERS != 0
         {

@@ -1,12 +1,21 @@
-//! Guest memory as a vCPU sees it.
+//! Guest memory as a vCPU sees it: [`Memory`].
 //!
-//! In the process machine guest addresses are host addresses. An access that the host refuses is
-//! reported as a [`MemFault`]; it never brings Mynah down. [`host`] holds the accesses themselves,
-//! one module for each kind of host.
+//! In the process machine ([`Flat`]) guest addresses are host addresses. An access that the host
+//! refuses is reported as a [`MemFault`]; it never brings Mynah down. In the system machine
+//! ([`Paged`]) the guest's page tables lead from virtual to physical addresses ([`Phys`]), and a
+//! TLB remembers where. [`host`] holds the accesses themselves, one module for each kind of host.
 
+mod flat;
 pub mod host;
+mod paged;
+mod phys;
+mod tlb;
 
+pub use flat::Flat;
 pub use host::signal::HostFault;
+pub use paged::{Page, Paged, Walk};
+pub use phys::{Io, Phys, Ram};
+pub use tlb::TlbEntry;
 
 /// What an access wants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -22,7 +31,6 @@ pub enum Access {
 
 /// Why an access failed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(u8)]
 pub enum Cause {
     /// Nothing is mapped there.
     Unmapped,
@@ -34,6 +42,11 @@ pub enum Cause {
     NonCanonical,
     /// The object mapped there has no such page (a file mapping past the file's end).
     Bus,
+    /// The guest's page tables do not permit it; the code is the guest architecture's own.
+    Refused(u32),
+    /// A write to bytes that have been translated: the engine forgets the translations and has the
+    /// instruction executed again. No guest sees it.
+    Code,
 }
 
 /// A guest memory access that failed.
@@ -47,8 +60,10 @@ pub struct MemFault {
     pub cause: Cause,
 }
 
-/// An integer as memory holds it.
+/// An integer as memory holds it: accesses at host addresses, which may be refused.
 pub trait Unit: Copy {
+    /// Its width in bytes.
+    const BYTES: usize;
     /// The value at `va`.
     fn load(va: u64) -> Result<Self, MemFault>;
     /// Stores the value at `va`.
@@ -57,11 +72,16 @@ pub trait Unit: Copy {
     fn try_load(va: u64) -> Option<Self>;
     /// As [`Unit::store`], without a reason for a failure.
     fn try_store(self, va: u64) -> Option<()>;
+    /// The low bytes of `wide`.
+    fn narrow(wide: u128) -> Self;
+    /// Zero-extended.
+    fn widen(self) -> u128;
 }
 
 macro_rules! units {
     ($($ty:ty: $load:ident $store:ident $try_load:ident $try_store:ident;)*) => {$(
         impl Unit for $ty {
+            const BYTES: usize = size_of::<$ty>();
             #[inline(always)]
             fn load(va: u64) -> Result<$ty, MemFault> {
                 host::$load(va)
@@ -78,6 +98,14 @@ macro_rules! units {
             fn try_store(self, va: u64) -> Option<()> {
                 host::$try_store(va, self)
             }
+            #[inline(always)]
+            fn narrow(wide: u128) -> $ty {
+                wide as $ty
+            }
+            #[inline(always)]
+            fn widen(self) -> u128 {
+                self.into()
+            }
         }
     )*};
 }
@@ -90,42 +118,54 @@ units! {
     u128: load128 store128 try_load128 try_store128;
 }
 
-/// A vCPU's view of guest memory.
-#[derive(Clone, Debug, Default)]
-pub struct Memory;
+/// A vCPU's view of guest memory. Addresses are guest-virtual; accesses need not be aligned.
+///
+/// `locate` and what follows it matter in the system machine alone.
+pub trait Memory: Send + 'static {
+    /// Whether compiled code looks addresses up in [`Memory::tlb`]; otherwise guest addresses are
+    /// host addresses.
+    const PAGED: bool;
 
-impl Memory {
-    /// The process machine's memory: guest addresses are host addresses.
-    pub const FLAT: Memory = Memory;
+    /// The value at `va`, if that takes no more than a look; for a fast path that tries again with
+    /// [`Memory::load`].
+    fn try_load<U: Unit>(&mut self, va: u64) -> Option<U>;
 
-    /// The value at `va`, which need not be aligned.
-    #[inline(always)]
-    pub fn load<U: Unit>(&self, va: u64) -> Result<U, MemFault> {
-        U::load(va)
-    }
+    /// Stores `value` at `va`, if that takes no more than a look; for a fast path that tries again
+    /// with [`Memory::store`].
+    fn try_store<U: Unit>(&mut self, va: u64, value: U) -> Option<()>;
 
-    /// Stores `value` at `va`, which need not be aligned.
-    #[inline(always)]
-    pub fn store<U: Unit>(&self, va: u64, value: U) -> Result<(), MemFault> {
-        value.store(va)
-    }
+    /// The value at `va`.
+    fn load<U: Unit>(&mut self, va: u64) -> Result<U, MemFault>;
 
-    /// As [`Memory::load`], without a reason for a failure: for a fast path that tries again.
-    #[inline(always)]
-    pub fn try_load<U: Unit>(&self, va: u64) -> Option<U> {
-        U::try_load(va)
-    }
+    /// Stores `value` at `va`.
+    fn store<U: Unit>(&mut self, va: u64, value: U) -> Result<(), MemFault>;
 
-    /// As [`Memory::store`], without a reason for a failure: for a fast path that tries again.
-    #[inline(always)]
-    pub fn try_store<U: Unit>(&self, va: u64, value: U) -> Option<()> {
-        value.try_store(va)
-    }
+    /// Atomically stores `new` at `va` if the `bytes`-wide (1, 2, 4, 8) value there is `expected`;
+    /// yields the value found. Faults as a write does, also when nothing is stored.
+    fn compare_exchange(
+        &mut self,
+        va: u64,
+        bytes: u32,
+        expected: u64,
+        new: u64,
+    ) -> Result<u64, MemFault>;
+
+    /// As [`Memory::compare_exchange`] for 16 bytes; `va` must be a multiple of 16.
+    fn compare_exchange128(&mut self, va: u64, expected: u128, new: u128)
+    -> Result<u128, MemFault>;
+
+    /// Copies guest memory at `va` into `buffer`; on a fault, what lies before it may have been
+    /// copied.
+    fn read(&mut self, va: u64, buffer: &mut [u8]) -> Result<(), MemFault>;
+
+    /// Copies `bytes` into guest memory at `va`; on a fault, what lies before it may have been
+    /// copied.
+    fn write(&mut self, va: u64, bytes: &[u8]) -> Result<(), MemFault>;
 
     /// Atomically changes the `bytes`-wide (1, 2, 4, 8) value at `va`; yields the old value.
     #[inline]
-    pub fn update(
-        &self,
+    fn update(
+        &mut self,
         va: u64,
         bytes: u32,
         change: impl Fn(u64) -> u64,
@@ -146,36 +186,39 @@ impl Memory {
         }
     }
 
-    /// Atomically stores `new` at `va` if the `bytes`-wide (1, 2, 4, 8) value there is `expected`;
-    /// yields the value found. Faults as a write does, also when nothing is stored.
-    #[inline]
-    pub fn compare_exchange(
-        &self,
-        va: u64,
-        bytes: u32,
-        expected: u64,
-        new: u64,
-    ) -> Result<u64, MemFault> {
-        host::compare_exchange(va, bytes, expected, new)
+    /// Where the code at `va` is: the same bytes have the same place in every vCPU. The fault is
+    /// that of fetching from there.
+    fn locate(&mut self, va: u64) -> Result<u64, MemFault>;
+
+    /// Where what is at `va` is written: as [`Memory::locate`], for a write that met
+    /// [`Cause::Code`].
+    fn locate_write(&mut self, va: u64) -> Result<u64, MemFault> {
+        Ok(va)
     }
 
-    /// As [`Memory::compare_exchange`] for 16 bytes; `va` must be a multiple of 16.
-    pub fn compare_exchange128(
-        &self,
-        va: u64,
-        expected: u128,
-        new: u128,
-    ) -> Result<u128, MemFault> {
-        host::compare_exchange128(va, expected, new)
+    /// Makes accesses have the rights of `space`, a number below [`TlbEntry::SPACES`] with which
+    /// the guest's walker knows what to do.
+    fn set_space(&mut self, _space: u8) {}
+
+    /// The rights that accesses have.
+    fn space(&self) -> u8 {
+        0
     }
 
-    /// Copies guest memory at `va` into `buffer`; on a fault, what lies before it has been copied.
-    pub fn read(&self, va: u64, buffer: &mut [u8]) -> Result<(), MemFault> {
-        host::copy_in(va, buffer)
+    /// Forgets where virtual addresses lead; with `globals` false, pages that the walker called
+    /// global are kept.
+    fn flush(&mut self, _globals: bool) {}
+
+    /// Forgets where the page of `va` leads, global or not.
+    fn flush_page(&mut self, _va: u64) {}
+
+    /// Whether what [`Memory::locate`] has said since the last call may no longer hold.
+    fn take_moved(&mut self) -> bool {
+        false
     }
 
-    /// Copies `bytes` into guest memory at `va`; on a fault, what lies before it has been copied.
-    pub fn write(&self, va: u64, bytes: &[u8]) -> Result<(), MemFault> {
-        host::copy_out(va, bytes)
+    /// Host address of the TLB: [`TlbEntry::SPACES`] tables of [`TlbEntry::COUNT`] entries.
+    fn tlb(&self) -> usize {
+        0
     }
 }

@@ -93,8 +93,8 @@
 //!     }
 //! }
 //!
-//! let engine = Engine::<RiscV>::new(Config::default(), Arc::new(Rom));
-//! let mut vcpu = Vcpu::new(engine, Memory::FLAT);
+//! let engine = Engine::<RiscV>::new(Config::default(), Arc::new(Rom)).unwrap();
+//! let mut vcpu = Vcpu::new(engine, Flat);
 //! vcpu.cpu.core.pc = BASE;
 //! let mut machine = Machine(None);
 //! vcpu.run(&mut machine);

@@ -20,6 +20,7 @@ pub(crate) mod helper {
 
 impl Guest for RiscV {
     type State = State;
+    type Memory = mynah_mem::Flat;
     type Lifter = lift::Singles;
 
     const NAME: &'static str = "riscv64";

@@ -426,6 +426,23 @@ pub fn block_state(rng: &mut Rng, insns: &[Insn], data: &mut Rc<[u8; DATA_BYTES]
     state
 }
 
+/// A transfer of some kind over `distance` bytes from its start: mostly a conditional jump, else a
+/// jump or a call.
+pub fn jump(kind: u64, distance: i32) -> Vec<u8> {
+    let opcode = match kind % 8 {
+        0 => 0xe8,
+        1 => 0xeb,
+        _ => 0x70 | (kind >> 3 & 15) as u8,
+    };
+    let mut bytes = vec![opcode];
+    if opcode == 0xe8 {
+        bytes.extend((distance - 5).to_le_bytes());
+    } else {
+        bytes.push((distance - 2) as u8);
+    }
+    bytes
+}
+
 fn x87(rng: &mut Rng, state: &mut State) {
     let words = &mut state.words;
     words[FCW] = 0x37f;

@@ -40,7 +40,7 @@ fn touched(block: &Block) -> (Touched, Touched) {
                 may.set.insert(Slot(inst.imm as u8));
             }
             Op::Call => {
-                let helper = &X86::HELPERS[inst.imm as usize];
+                let helper = &<X86>::HELPERS[inst.imm as usize];
                 may.read = may.read.union(helper.reads.minus(may.set));
                 may.set = may.set.union(helper.writes);
                 if helper.pure {
@@ -84,7 +84,7 @@ pub fn check(code: &[u8]) -> Option<String> {
     may_read = may_read.union(same);
     let named: SlotSet = (0..16).flat_map(|n| [state::gpr(n), state::xmm(n)]).collect();
     let names = |set: SlotSet| {
-        set.iter().map(|slot| X86::SLOTS[slot.0 as usize].name).collect::<Vec<_>>().join(" ")
+        set.iter().map(|slot| <X86>::SLOTS[slot.0 as usize].name).collect::<Vec<_>>().join(" ")
     };
     let mut wrong = Vec::new();
     let mut complain = |set: SlotSet, what: &str| {

@@ -71,9 +71,11 @@ impl Subject for RiscV {
     fn stop(fault: Fault) -> Stop {
         let (name, address) = match fault {
             Fault::Memory(fault) => match fault.cause {
-                Cause::Unmapped | Cause::Protected | Cause::NonCanonical => {
-                    ("page-fault", Some(fault.va))
-                }
+                Cause::Unmapped
+                | Cause::Protected
+                | Cause::NonCanonical
+                | Cause::Refused(_)
+                | Cause::Code => ("page-fault", Some(fault.va)),
                 Cause::Misaligned => ("misaligned", Some(fault.va)),
                 Cause::Bus => ("bus-error", Some(fault.va)),
             },
@@ -119,6 +121,21 @@ pub fn random_insn(rng: &mut Rng) -> Vec<u8> {
             return bytes;
         }
     }
+}
+
+/// A transfer of some kind over `distance` bytes from its start: a conditional branch or JAL.
+pub fn jump(kind: u64, distance: i32) -> Vec<u8> {
+    let bits = |high: u32, low: u32| distance as u32 >> low & ((1 << (high - low + 1)) - 1);
+    let (rd, rs1, rs2) = (kind as u32 & 1, (kind >> 1 & 31) as u32, (kind >> 6 & 31) as u32);
+    let word = if (kind >> 32).is_multiple_of(4) {
+        let imm = bits(20, 20) << 19 | bits(10, 1) << 9 | bits(11, 11) << 8 | bits(19, 12);
+        imm << 12 | rd << 7 | 0x6f
+    } else {
+        let funct3 = [0, 1, 4, 5, 6, 7][(kind >> 16) as usize % 6];
+        let (high, low) = (bits(12, 12) << 6 | bits(10, 5), bits(4, 1) << 1 | bits(11, 11));
+        high << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | low << 7 | 0x63
+    };
+    word.to_le_bytes().to_vec()
 }
 
 /// A random state; half of the integer registers point into the data.

@@ -252,7 +252,8 @@ fn number(text: &str) -> Result<u128, String> {
         .map_err(|_| format!("{text} is no hexadecimal number"))
 }
 
-fn bytes(digits: &str) -> Result<Vec<u8>, String> {
+/// The bytes that hexadecimal digits say.
+pub(crate) fn bytes(digits: &str) -> Result<Vec<u8>, String> {
     if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
         return Err("a byte has two digits".into());
     }

@@ -55,6 +55,15 @@ const AFTER: [u8; 16] = [0xcc; 16];
 /// Lifts the code at `pc`, of which `code` is left, up to its first transfer or its end. A `Stop`
 /// if its first instruction is none.
 pub fn lift<S: Subject>(code: &[u8], pc: u64, mode: u32) -> Result<Block, Stop> {
+    lift_some::<S>(code, pc, mode, u32::MAX)
+}
+
+/// As [`lift`], of the first instruction alone.
+pub fn lift_first<S: Subject>(code: &[u8], pc: u64, mode: u32) -> Result<Block, Stop> {
+    lift_some::<S>(code, pc, mode, 1)
+}
+
+fn lift_some<S: Subject>(code: &[u8], pc: u64, mode: u32, most: u32) -> Result<Block, Stop> {
     let mut bytes = code.to_vec();
     bytes.extend(AFTER);
     let builder = Builder::new(S::SLOTS);
@@ -62,7 +71,7 @@ pub fn lift<S: Subject>(code: &[u8], pc: u64, mode: u32) -> Result<Block, Stop> 
     let (mut len, mut insts) = (0usize, 0);
     let end = loop {
         let at = pc + len as u64;
-        if len >= code.len() {
+        if len >= code.len() || insts == most {
             break End::Jump(at);
         }
         let mark = builder.len();

@@ -104,7 +104,7 @@ impl std::fmt::Display for Stop {
 }
 
 /// A guest architecture under test.
-pub trait Subject: Guest + std::fmt::Debug {
+pub trait Subject: Guest<Memory = mynah_mem::Flat> + std::fmt::Debug {
     /// Folder of its rows.
     const FOLDER: &'static str;
     /// Its registers.

@@ -2,19 +2,19 @@
 
 use crate::check::listing;
 use crate::pages::{ENTRY, Pages};
-use crate::runner::{Runner, lift};
+use crate::runner::{Runner, lift, lift_first};
 use crate::subject::{State, Stop, Subject};
 use mynah_guest::{Cause, Cpu, Fault, GuestNames, JumpEntry, MemFault};
 use mynah_interp::{Code, Outcome};
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, Exit, LinkSlot, Unit};
-use mynah_mem::Memory;
+use mynah_mem::Flat;
 use mynah_mem::host::signal::last_fault;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 /// Blocks that a run may execute before it counts as endless.
-const LIMIT: usize = 100_000;
+const LIMIT: usize = 20_000;
 
 /// Memory for compiled code; flushed with each new piece of code under test.
 const CODE_CACHE: usize = 1 << 20;
@@ -26,7 +26,7 @@ pub enum Tier {
     Lifted,
     /// The optimised IR is interpreted.
     Interpreter,
-    /// Each block is compiled.
+    /// Each block is compiled; with the optimiser, as a region with what it leads to.
     Compiler(Effort),
 }
 
@@ -76,7 +76,7 @@ pub struct TierRunner<S: Subject> {
 impl<S: Subject> TierRunner<S> {
     /// A runner of that tier.
     pub fn new(tier: Tier) -> TierRunner<S> {
-        let mut cpu = Cpu::new(Memory::FLAT);
+        let mut cpu = Cpu::new(Flat);
         let jit = match tier {
             Tier::Compiler(effort) => {
                 let jumps = JumpEntry::cache();
@@ -107,29 +107,66 @@ impl<S: Subject> TierRunner<S> {
     }
 
     fn prepare(&mut self, pc: u64) -> Result<Ready<S>, Stop> {
-        let code = &self.code[(pc - ENTRY) as usize..];
+        let block = self.translate(pc)?;
+        let mut blocks = vec![block];
+        let Some(jit) = &self.jit else {
+            let made = mynah_interp::flatten::<S>(&blocks[0]);
+            return Ok(Ready::Interpreted(
+                made.unwrap_or_else(|error| panic!("{error:?}: {}", listing::<S>(self.after(pc)))),
+            ));
+        };
+        if jit.effort == Effort::Optimise {
+            self.add_region(&mut blocks);
+        }
+        let blocks: Vec<&Block> = blocks.iter().collect();
+        let code = self.code[(pc - ENTRY) as usize..].to_vec();
+        let jit = self.jit.as_mut().expect("it was there");
+        let made = jit.compiler.compile(&blocks, jit.effort);
+        let artifact = made.unwrap_or_else(|error| panic!("{error}: {}", listing::<S>(&code)));
+        let unit = jit.cache.install(artifact).expect("the code under test is small");
+        Ok(Ready::Compiled(unit))
+    }
+
+    /// The code under test from `pc` on.
+    fn after(&self, pc: u64) -> &[u8] {
+        &self.code[(pc - ENTRY) as usize..]
+    }
+
+    fn is_inside(&self, pc: u64) -> bool {
+        (ENTRY..ENTRY + self.code.len() as u64).contains(&pc)
+    }
+
+    /// The block at `pc` as this tier takes it.
+    fn translate(&self, pc: u64) -> Result<Block, Stop> {
+        let code = self.after(pc);
         let mut block = lift::<S>(code, pc, self.cpu.core.mode)?;
         verify::<S>(&block, code, "as lifted");
         if self.tier != Tier::Lifted {
             mynah_opt::optimise::<S>(&mut block);
             verify::<S>(&block, code, "optimised");
         }
-        let Some(jit) = &mut self.jit else {
-            let made = mynah_interp::flatten::<S>(&block);
-            return Ok(Ready::Interpreted(
-                made.unwrap_or_else(|error| panic!("{error:?}: {}", listing::<S>(code))),
-            ));
-        };
-        let made = jit.compiler.compile(&[&block], jit.effort);
-        let artifact = made.unwrap_or_else(|error| panic!("{error}: {}", listing::<S>(code)));
-        let unit = jit.cache.install(artifact).expect("the code under test is small");
-        Ok(Ready::Compiled(unit))
+        Ok(block)
+    }
+
+    /// Adds what the engine would make a unit of with the first of `blocks`.
+    fn add_region(&self, blocks: &mut Vec<Block>) {
+        let mut next = 0;
+        while next < blocks.len() {
+            for pc in blocks[next].end.leads_to() {
+                let known = blocks.iter().any(|block| block.key.pc == pc);
+                if known || !self.is_inside(pc) || blocks.len() == mynah_jit::MAX_BLOCKS {
+                    continue;
+                }
+                blocks.extend(self.translate(pc));
+            }
+            next += 1;
+        }
     }
 
     fn go(&mut self) -> Stop {
         for _ in 0..LIMIT {
             let pc = self.cpu.core.pc;
-            if !(ENTRY..ENTRY + self.code.len() as u64).contains(&pc) {
+            if !self.is_inside(pc) {
                 return Stop::Left;
             }
             self.cpu.core.mode = S::mode(&self.cpu.state);
@@ -142,7 +179,10 @@ impl<S: Subject> TierRunner<S> {
                     self.cpu.core.leave_fp();
                     outcome
                 }
-                Ok(Ready::Compiled(unit)) => compiled(unit, &mut self.cpu),
+                Ok(Ready::Compiled(unit)) => match compiled(unit, &mut self.cpu) {
+                    Some(outcome) => outcome,
+                    None => self.interpret_one(),
+                },
                 Err(stop) => return *stop,
             };
             match outcome {
@@ -153,19 +193,32 @@ impl<S: Subject> TierRunner<S> {
         }
         Stop::Endless
     }
+
+    /// Interprets the instruction at the pc.
+    fn interpret_one(&mut self) -> Outcome {
+        let Cpu { core, .. } = &*self.cpu;
+        let block =
+            lift_first::<S>(self.after(core.pc), core.pc, core.mode).expect("it was lifted before");
+        let code = mynah_interp::flatten::<S>(&block).expect("one instruction fits");
+        self.cpu.core.enter_fp();
+        let outcome = mynah_interp::once(&code, &mut self.cpu);
+        self.cpu.core.leave_fp();
+        outcome
+    }
 }
 
-/// Runs the unit once, as the engine does.
-fn compiled<S: Subject>(unit: &Unit, cpu: &mut Cpu<S>) -> Outcome {
+/// Runs the unit once, as the engine does; `None` if the instruction at the pc is to be interpreted.
+fn compiled<S: Subject>(unit: &Unit, cpu: &mut Cpu<S>) -> Option<Outcome> {
     cpu.core.enter_fp();
     let word = mynah_jit::enter(cpu, unit.entry);
     cpu.core.leave_fp();
-    match Exit::decode(word) {
+    Some(match Exit::decode(word) {
         Exit::Unlinked(address) => {
             cpu.core.pc = LinkSlot::at(address).pc;
             Outcome::Pc
         }
-        Exit::Lookup | Exit::Attention => Outcome::Pc,
+        // A miss is the system machine's.
+        Exit::Lookup | Exit::Attention | Exit::Miss => Outcome::Pc,
         Exit::Trap(trap) => Outcome::Trap(trap),
         Exit::TrapFault(trap) => Outcome::Fault(Fault::Trap(trap)),
         Exit::HelperFault => {
@@ -181,10 +234,13 @@ fn compiled<S: Subject>(unit: &Unit, cpu: &mut Cpu<S>) -> Outcome {
             let site = unit.site(fault.pc).expect("compiled code knows its accesses");
             cpu.core.pc = site.pc;
             cpu.recover(&site.recover, site.pc);
+            if fault.cause == Cause::NonCanonical {
+                return None;
+            }
             let fault = MemFault { va: fault.va, access: fault.access, cause: fault.cause };
             Outcome::Fault(Fault::Memory(fault))
         }
-    }
+    })
 }
 
 fn verify<S: Subject>(block: &Block, code: &[u8], stage: &str) {

@@ -2,7 +2,7 @@
 
 use crate::native::{self, Fx, Regs};
 use crate::subject::{Part, State, Stop, Subject, Word};
-use mynah_guest::{Cause, Cpu, Fault};
+use mynah_guest::{Cause, Cpu, Fault, Guest as _};
 use mynah_ir::Trap;
 use mynah_x86::{X86, trap};
 
@@ -128,6 +128,7 @@ impl Subject for X86 {
         cpu.core.fp_env = regs.fx.mxcsr;
         cpu.state.gpr = regs.gpr;
         cpu.state.set_rflags(regs.rflags);
+        cpu.state.selectors = <X86>::reset().selectors;
         cpu.state.fs_base = regs.fs_base;
         cpu.state.gs_base = regs.gs_base;
         cpu.state.xmm = regs.fx.xmm;
@@ -167,7 +168,9 @@ impl Subject for X86 {
     fn stop(fault: Fault) -> Stop {
         let (name, address) = match fault {
             Fault::Memory(fault) => match fault.cause {
-                Cause::Unmapped | Cause::Protected => ("#PF", Some(fault.va)),
+                Cause::Unmapped | Cause::Protected | Cause::Refused(_) | Cause::Code => {
+                    ("#PF", Some(fault.va))
+                }
                 Cause::Misaligned | Cause::NonCanonical => ("#GP", None),
                 Cause::Bus => ("#BUS", Some(fault.va)),
             },

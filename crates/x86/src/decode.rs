@@ -1,30 +1,10 @@
 //! Bytes to instructions, by iced-x86.
 
+use crate::mode;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Formatter, Instruction, IntelFormatter};
 
 /// The longest instruction, in bytes; a longer one is a #GP.
 pub(crate) const MAX_LEN: usize = 15;
-
-/// Translation modes: bits 0–1 of a block key's mode are the width of code.
-pub mod mode {
-    /// 64-bit code.
-    pub const CODE64: u32 = 0;
-    /// 32-bit code.
-    pub const CODE32: u32 = 1;
-    /// 16-bit code.
-    pub const CODE16: u32 = 2;
-    /// Mask of the width of code.
-    pub const CODE: u32 = 3;
-
-    /// Bits of an address.
-    pub const fn bitness(mode: u32) -> u32 {
-        match mode & CODE {
-            CODE64 => 64,
-            CODE32 => 32,
-            _ => 16,
-        }
-    }
-}
 
 /// Why bytes are no instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -26,22 +26,36 @@ pub const ZF: u64 = 1 << 6;
 pub const SF: u64 = 1 << 7;
 /// Trap flag.
 pub const TF: u64 = 1 << 8;
-/// Interrupt enable flag: always set in user mode.
+/// Interrupt enable flag.
 pub const IF: u64 = 1 << 9;
 /// Direction flag.
 pub const DF: u64 = 1 << 10;
 /// Overflow flag.
 pub const OF: u64 = 1 << 11;
+/// Position of the I/O privilege level.
+pub const IOPL_SHIFT: u64 = 12;
+/// I/O privilege level.
+pub const IOPL: u64 = 3 << IOPL_SHIFT;
 /// Nested task flag.
 pub const NT: u64 = 1 << 14;
+/// Resume flag: code breakpoints do not count.
+pub const RF: u64 = 1 << 16;
+/// Virtual-8086 mode.
+pub const VM: u64 = 1 << 17;
 /// Alignment check flag.
 pub const AC: u64 = 1 << 18;
+/// Virtual interrupt flag.
+pub const VIF: u64 = 1 << 19;
+/// Virtual interrupt pending.
+pub const VIP: u64 = 1 << 20;
 /// Identification flag.
 pub const ID: u64 = 1 << 21;
 /// The arithmetic flags.
 pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
 /// Bits of [`State::rflags`].
-pub const SYSTEM: u64 = TF | NT | AC | ID;
+pub const SYSTEM: u64 = TF | IF | IOPL | NT | RF | VM | AC | VIF | VIP | ID;
+/// Those of them that POPF sets whatever the privilege level.
+pub const USER: u64 = TF | NT | AC | ID;
 
 const EAGER: u64 = 0;
 const SUM: u64 = 1;
@@ -641,6 +655,11 @@ fn of_result(ty: Ty, r: u64) -> u64 {
     flags
 }
 
+/// SF, ZF and PF of a byte.
+pub(crate) fn of_byte(r: u8) -> u64 {
+    of_result(Ty::I8, r.into())
+}
+
 impl State {
     /// The arithmetic flags.
     pub fn arithmetic_flags(&self) -> u64 {
@@ -660,13 +679,19 @@ impl State {
         self.cc_b = b;
     }
 
-    /// RFLAGS as PUSHF stores it.
+    /// RFLAGS.
     pub fn rflags(&self) -> u64 {
-        self.arithmetic_flags() | self.df << 10 | self.rflags & SYSTEM | IF | 2
+        self.arithmetic_flags() | self.df << 10 | self.rflags & SYSTEM | 2
     }
 
     /// Sets RFLAGS as POPF does in user mode.
     pub fn set_rflags(&mut self, rflags: u64) {
+        self.set_rflags_bits(rflags, ARITHMETIC | DF | USER);
+    }
+
+    /// Sets the bits of RFLAGS that are in `mask`.
+    pub fn set_rflags_bits(&mut self, rflags: u64, mask: u64) {
+        let rflags = self.rflags() & !mask | rflags & mask;
         self.set_arithmetic_flags(rflags);
         self.df = rflags >> 10 & 1;
         self.rflags = rflags & SYSTEM;

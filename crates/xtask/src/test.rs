@@ -9,7 +9,7 @@ pub(crate) struct Options {
     /// How long each fuzz target runs; 0 leaves them out
     #[arg(long, value_name = "N", default_value_t = 10)]
     fuzz_seconds: u32,
-    /// Leaves out whole programs in a release build
+    /// Leaves out what needs a release build: long programs, and fuzz targets at full speed
     #[arg(long)]
     quick: bool,
 }
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             )
         });
     }
-    fuzz(&mut steps, options.fuzz_seconds);
+    fuzz(&mut steps, options);
     println!("\nsummary");
     for step in &steps {
         let verdict = if step.result.is_ok() { "ok" } else { "FAILED" };
@@ -55,17 +55,19 @@ fn step(steps: &mut Vec<Step>, name: &str, work: impl FnOnce() -> Result<(), Str
     steps.push(Step { name: name.to_owned(), time: start.elapsed(), result });
 }
 
-/// Runs each fuzz target on fresh inputs for a while. (What it once found is a row of tests/insn.)
-fn fuzz(steps: &mut Vec<Step>, seconds: u32) {
+/// Runs each fuzz target on fresh inputs for a while; the tests have replayed the corpus. A quick
+/// run takes the profile that the tests were built with.
+fn fuzz(steps: &mut Vec<Step>, options: &Options) {
     let folder = shell::root().join("fuzz");
-    if seconds == 0 {
+    if options.fuzz_seconds == 0 {
         return;
     }
-    let seconds = seconds.to_string();
+    let seconds = options.fuzz_seconds.to_string();
     for target in targets(&folder) {
         step(steps, &format!("fuzz {target}"), || {
             let mut cargo = shell::cargo();
-            cargo.args(["run", "--release", "--locked", "--quiet", "--bin", &target]);
+            cargo.args(["run", "--locked", "--quiet", "--bin", &target]);
+            cargo.args((!options.quick).then_some("--release"));
             cargo.arg("--manifest-path").arg(folder.join("Cargo.toml"));
             cargo.arg("--target-dir").arg(shell::target());
             shell::run(cargo.args(["--", "--cases", "1000000000", "--seconds", &seconds]))

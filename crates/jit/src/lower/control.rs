@@ -5,7 +5,11 @@ use crate::Exit;
 use cranelift_codegen::ir::{self as clif, InstBuilder, condcodes::IntCC, types};
 use mynah_guest::{Core, Cpu, Guest, JumpEntry};
 use mynah_ir::{Inst, Known, SlotSet, Trap};
+use mynah_mem::Memory;
 use std::mem::offset_of;
+
+/// What moves together when address translation changes, in bytes.
+pub(super) const PAGE: u64 = 4096;
 
 impl<G: Guest> Lower<'_, G> {
     pub(super) fn set_pc(&mut self, pc: u64) {
@@ -92,6 +96,11 @@ impl<G: Guest> Lower<'_, G> {
 
     /// Leaves the unit to the guest code at `pc`, through a link slot.
     fn exit_to(&mut self, pc: u64) {
+        if G::Memory::PAGED && pc / PAGE != self.page {
+            // Where that page is may change while this one stays.
+            let pc = self.b.ins().iconst(types::I64, pc as i64);
+            return self.dispatch(pc);
+        }
         self.write_back(SlotSet::ALL);
         let rest = &self.exits[self.used_exits..];
         let found = rest.iter().position(|slot| slot.pc == pc);

@@ -1,11 +1,14 @@
-//! Guest memory accesses of the process machine: guest addresses are host addresses.
+//! Guest memory accesses. In the process machine guest addresses are host addresses; in the
+//! system machine they are looked up in the vCPU's TLB, and an access that it cannot answer leaves
+//! the unit with nothing of its instruction done.
 
-use super::{Lower, clif_type, own};
+use super::{Lower, clif_type, constant, own};
 use crate::Exit;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self as clif, AtomicRmwOp, InstBuilder, MemFlagsData, types};
 use mynah_guest::{Core, Guest};
 use mynah_ir::{Align, Inst, MemOp, Order, Rmw, Ty};
-use mynah_mem::Access;
+use mynah_mem::{Access, Memory, TlbEntry};
 use std::mem::offset_of;
 
 /// Guest accesses may be refused by the host, at any address.
@@ -14,8 +17,12 @@ fn guest() -> MemFlagsData {
 }
 
 impl<G: Guest> Lower<'_, G> {
-    /// The address of an access of `inst`, checked, with the state complete.
+    /// The host address of an access of `inst`, checked; should it be refused, the state can be
+    /// completed.
     fn access(&mut self, inst: &Inst, access: Access) -> clif::Value {
+        if G::Memory::PAGED {
+            return self.looked_up(inst, access);
+        }
         self.sync(inst);
         let address = self.arg(inst, 0);
         if MemOp::unpack(inst.imm).align == Align::Natural && inst.ty.bytes() > 1 {
@@ -30,6 +37,40 @@ impl<G: Guest> Lower<'_, G> {
         // Keeps the optimiser from merging, moving or removing what the guest can see.
         self.b.ins().sequence_point();
         address
+    }
+
+    /// The host address of an access of `inst`, from the TLB.
+    fn looked_up(&mut self, inst: &Inst, access: Access) -> clif::Value {
+        const { assert!(size_of::<TlbEntry>().is_power_of_two()) };
+        let address = self.arg(inst, 0);
+        let bytes = i64::from(inst.ty.bytes());
+        let tag = if access == Access::Write { TlbEntry::WRITE } else { TlbEntry::READ };
+        let page = self.b.ins().ushr_imm_u(address, 12);
+        let index = self.b.ins().band_imm_s(page, TlbEntry::COUNT as i64 - 1);
+        let offset = self.b.ins().ishl_imm_u(index, i64::from(size_of::<TlbEntry>().ilog2()));
+        let tlb = self.core_load(types::I64, constant(), offset_of!(Core, tlb));
+        let entry = self.b.ins().iadd(tlb, offset);
+        let table = usize::from(self.space) * TlbEntry::COUNT * size_of::<TlbEntry>();
+        let at = |field: usize| (table + field) as i32;
+        // Atomic: other threads may make writes go the long way.
+        let place = self.b.ins().iadd_imm_s(entry, i64::from(at(tag)));
+        let found = self.b.ins().atomic_load(types::I64, own(), place);
+        // The page of the last byte: an access across pages matches no entry. If the access must
+        // be aligned, the bits that must be 0 take part.
+        let natural = MemOp::unpack(inst.imm).align == Align::Natural;
+        let wanted = if natural || bytes == 1 {
+            self.b.ins().band_imm_s(address, !0xfff | (bytes - 1))
+        } else {
+            let last = self.b.ins().iadd_imm_s(address, bytes - 1);
+            self.b.ins().band_imm_s(last, !0xfff)
+        };
+        let miss = self.b.ins().icmp(IntCC::NotEqual, found, wanted);
+        self.leave_if(miss, Exit::Miss);
+        let addend = self.b.ins().load(types::I64, own(), entry, at(TlbEntry::ADDEND));
+        let host = self.b.ins().iadd(address, addend);
+        // Keeps the optimiser from merging, moving or removing what the guest can see.
+        self.b.ins().sequence_point();
+        host
     }
 
     pub(super) fn load(&mut self, inst: &Inst) -> clif::Value {

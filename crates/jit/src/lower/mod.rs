@@ -6,6 +6,8 @@ mod memory;
 mod scalar;
 mod vector;
 
+pub(crate) use kept::has_floats;
+
 use crate::region::{self, Flow, Shape};
 use crate::stubs::unit_signature;
 use crate::{Exit, LinkSlot, Site};
@@ -51,6 +53,8 @@ pub(crate) fn unit<G: Guest>(
         dirty: SlotSet::EMPTY,
         values: Vec::new(),
         sites: Vec::new(),
+        page: blocks[0].key.pc / control::PAGE,
+        space: G::space(blocks[0].key.mode),
         unit_sig,
         helper_sig: None,
         thunk_sig: None,
@@ -64,18 +68,14 @@ pub(crate) fn unit<G: Guest>(
     }
     let first = lower.bodies[0];
     lower.b.ins().jump(first, &[]);
+    let kept = kept::for_flags::<G>(blocks, &lower.flows);
     for (index, block) in blocks.iter().enumerate() {
-        lower.block(index, block);
+        lower.block(index, block, &kept[index]);
     }
     let Lower { mut b, exits, sites, .. } = lower;
     b.seal_all_blocks();
     b.finalize(isa.frontend_config());
     (exits, sites)
-}
-
-/// Whether the block has a floating-point operation that is there only for its flags.
-pub(crate) fn keeps_flags(block: &Block) -> bool {
-    kept::for_flags(block).contains(&true)
 }
 
 /// A slot for every exit that the unit may have; more than are used when successors are inside.
@@ -105,6 +105,10 @@ struct Lower<'f, G: Guest> {
     values: Vec<Option<clif::Value>>,
     /// Guest instructions, by source location; the last is being lowered.
     sites: Vec<Site>,
+    /// The virtual page of the unit's code.
+    page: u64,
+    /// The rights of the unit's accesses.
+    space: u8,
     unit_sig: SigRef,
     helper_sig: Option<SigRef>,
     thunk_sig: Option<SigRef>,
@@ -135,7 +139,8 @@ fn constant() -> MemFlagsData {
 }
 
 impl<G: Guest> Lower<'_, G> {
-    fn block(&mut self, index: usize, block: &Block) {
+    /// Lowers the block; results of the operations that are `kept` are stored, as if for use.
+    fn block(&mut self, index: usize, block: &Block, kept: &[bool]) {
         let body = self.bodies[index];
         self.b.switch_to_block(body);
         self.dirty = self.flows[index].dirty;
@@ -144,7 +149,6 @@ impl<G: Guest> Lower<'_, G> {
         if self.flows[index].is_loop {
             self.poll(block.key.pc);
         }
-        let kept = kept::for_flags(block);
         for (i, inst) in block.insts.iter().enumerate() {
             self.values[i] = self.inst(block, inst);
             if let (Some(true), Some(value)) = (kept.get(i), self.values[i]) {

@@ -153,19 +153,7 @@ impl<G: Guest> Lower<'_, G> {
 
     /// The operations that choose bytes of two vectors by constants.
     fn shuffle(&mut self, inst: &Inst, a: clif::Value, b: clif::Value) -> clif::Value {
-        let lane = Lane::unpack(inst.imm);
-        let param = inst.imm >> 8;
-        let (width, count) = (16 / lane.count(), lane.count());
-        let of_lanes = |index: &dyn Fn(u32) -> u32| -> [u8; 16] {
-            std::array::from_fn(|i| (index(i as u32 / width) * width + i as u32 % width) as u8)
-        };
-        let alternately = |from: u32| of_lanes(&|i| from + i / 2 + i % 2 * count);
-        let bytes: [u8; 16] = match inst.op {
-            Op::Vziplow => alternately(0),
-            Op::Vziphigh => alternately(count / 2),
-            Op::Valign => std::array::from_fn(|i| i as u8 + param.min(16) as u8),
-            _ => of_lanes(&|i| (param >> (4 * i)) as u32 % (2 * count)),
-        };
+        let bytes = chosen_bytes(inst).expect("the operation chooses bytes");
         if bytes == IDENTITY {
             return a;
         }
@@ -405,6 +393,26 @@ impl<G: Guest> Lower<'_, G> {
         let mask = self.b.ins().bitcast(shape(lane), little(), mask);
         Some(self.b.ins().bitselect(mask, a, b))
     }
+}
+
+/// The bytes that a shuffle chooses, counted through its first argument and then its second.
+pub(super) fn chosen_bytes(inst: &Inst) -> Option<[u8; 16]> {
+    if !matches!(inst.op, Op::Vshuffle | Op::Valign | Op::Vziplow | Op::Vziphigh) {
+        return None;
+    }
+    let lane = Lane::unpack(inst.imm);
+    let param = inst.imm >> 8;
+    let (width, count) = (16 / lane.count(), lane.count());
+    let of_lanes = |index: &dyn Fn(u32) -> u32| -> [u8; 16] {
+        std::array::from_fn(|i| (index(i as u32 / width) * width + i as u32 % width) as u8)
+    };
+    let alternately = |from: u32| of_lanes(&|i| from + i / 2 + i % 2 * count);
+    Some(match inst.op {
+        Op::Vziplow => alternately(0),
+        Op::Vziphigh => alternately(count / 2),
+        Op::Valign => std::array::from_fn(|i| i as u8 + param.min(16) as u8),
+        _ => of_lanes(&|i| (param >> (4 * i)) as u32 % (2 * count)),
+    })
 }
 
 const IDENTITY: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];

@@ -104,7 +104,7 @@ pub(crate) struct Frame {
 }
 
 /// A guest architecture's Linux: conventions of registers.
-pub(crate) trait Abi: Guest<State: Clone> {
+pub(crate) trait Abi: Guest<State: Clone, Memory = mynah_mem::Flat> {
     /// The facts.
     const INFO: Info;
 

@@ -173,8 +173,15 @@ impl Abi for X86 {
                 let env = cpu.core.fp_env;
                 signal(libc::SIGFPE, float_code(env & !(env >> 7) & fp::env::FLAGS), pc)
             }
+            trap::INT if matches!(trap.data, 3 | 4) => {
+                // The gates of INT3 and INTO are open to programs.
+                let signal = if trap.data == 3 { libc::SIGTRAP } else { libc::SIGSEGV };
+                let (code, vector) = (SI_KERNEL, trap.data.into());
+                Asked::Signal(Exception { signal, code, address: 0, vector, error: 0 })
+            }
             trap::INT => {
-                // No gate is open to programs: #GP at the instruction, with the vector in IDT form.
+                // No other gate is open, also that of 32-bit calls (80h), as under a kernel without
+                // IA-32 emulation: #GP at the instruction, with the vector in IDT form.
                 cpu.core.pc = pc.wrapping_sub(2);
                 let error = u64::from(trap.data) * 8 + 2;
                 let (signal, code) = (libc::SIGSEGV, SI_KERNEL);

@@ -18,12 +18,12 @@ rows! {
     membarrier(command: Int, flags: Hex, cpu: Int) = Pass;
 
     msgget(key: Int, flags: Hex) = Pass;
-    msgsnd(queue: Int, message: Address, size: Size, flags: Hex) = Block(Errno::EINTR);
+    msgsnd(queue: Int, message: Address, size: Size, flags: Hex) = Block(Errno::ERESTARTNOHAND);
     msgrcv(queue: Int, message: Address, size: Size, kind: Long, flags: Hex) = Do(msgrcv);
     msgctl(queue: Int, command: Int, buffer: OutFixed(120)) = Pass;
     semget(key: Int, count: Int, flags: Hex) = Pass;
     semop(set: Int, operations: Address, count: Size) = Do(semop);
-    semtimedop(set: Int, operations: Address, count: Size, timeout: Timespec(1)) = Block(Errno::EINTR);
+    semtimedop(set: Int, operations: Address, count: Size, timeout: Timespec(1)) = Do(semtimedop);
     semctl(set: Int, index: Int, command: Int, argument: Hex) = Do(semctl);
     mq_open(name: Text, flags: Mixed(3, names::OPEN_MODE, names::OPEN), mode: Mode, attributes: InFixed(64)) = Pass;
     mq_unlink(name: Text) = Pass;
@@ -40,9 +40,15 @@ fn futex(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [word, _, _, timeout, ..] = call.args;
     let operation = call.int(1) & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
     match operation {
-        libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => {
-            let forever = timeout == 0;
-            call.block(if forever { Errno::ERESTARTSYS } else { Errno::ERESTARTNOHAND })
+        libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET if timeout == 0 => {
+            call.block(Errno::ERESTARTSYS)
+        }
+        libc::FUTEX_WAIT_BITSET => call.block(Errno::ERESTARTNOHAND), // until a point in time
+        libc::FUTEX_WAIT => {
+            let time = call.time_left(timeout)?;
+            let [word, operation, value, ..] = call.args;
+            let args = [word, operation, value, time.as_ptr() as u64, 0, 0];
+            call.host_block("futex", args, Errno::ERESTARTNOHAND)
         }
         // These write to the word; LOCK_PI waits.
         _ => {
@@ -55,12 +61,22 @@ fn futex(call: &mut Call<'_>) -> Result<u64, Errno> {
 fn msgrcv(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [_, message, size, ..] = call.args;
     call.process().space.prepare(message, size.saturating_add(8));
-    call.block(Errno::EINTR)
+    call.block(Errno::ERESTARTNOHAND)
 }
 
 fn semop(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [set, operations, count, ..] = call.args;
-    call.host_block("semtimedop", [set, operations, count, 0, 0, 0], Errno::EINTR)
+    call.host_block("semtimedop", [set, operations, count, 0, 0, 0], Errno::ERESTARTNOHAND)
+}
+
+fn semtimedop(call: &mut Call<'_>) -> Result<u64, Errno> {
+    let [set, operations, count, timeout, ..] = call.args;
+    if timeout == 0 {
+        return semop(call);
+    }
+    let time = call.time_left(timeout)?;
+    let args = [set, operations, count, time.as_ptr() as u64, 0, 0];
+    call.host_block("semtimedop", args, Errno::ERESTARTNOHAND)
 }
 
 fn semctl(call: &mut Call<'_>) -> Result<u64, Errno> {

@@ -18,7 +18,7 @@ rows! {
     epoll_ctl(epoll: Fd, operation: Enum(names::EPOLL_OP), fd: Fd, event: Address) = Do(epoll_ctl);
     epoll_wait(epoll: Fd, events: Address, most: Int, timeout: Int) = Do(epoll_wait);
     epoll_pwait(epoll: Fd, events: Address, most: Int, timeout: Int, mask: SigSet, size: Size) = Do(epoll_pwait);
-    epoll_pwait2(epoll: Fd, events: Address, most: Int, timeout: Timespec(1), mask: SigSet, size: Size) = Do(epoll_pwait);
+    epoll_pwait2(epoll: Fd, events: Address, most: Int, timeout: Timespec(1), mask: SigSet, size: Size) = Do(epoll_pwait2);
     eventfd(value: Uint) = Do(|c| { let value = c.args[0]; c.host("eventfd2", [value, 0, 0, 0, 0, 0]) });
     eventfd2(value: Uint, flags: Flags(names::EVENTFD)) = Pass;
     signalfd(fd: Fd, mask: SigSet, size: Size) = Do(|c| { let [fd, mask, size, ..] = c.args; c.host("signalfd4", [fd, mask, size, 0, 0, 0]) });
@@ -30,7 +30,7 @@ const HOST_PACKED: bool = cfg!(target_arch = "x86_64");
 
 fn poll(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [fds, count, timeout, ..] = call.args;
-    let milliseconds = timeout as i32;
+    let milliseconds = call.milliseconds_left(timeout as i32);
     let time = [milliseconds as u64 / 1000, milliseconds as u64 % 1000 * 1_000_000];
     let time = if milliseconds < 0 { 0 } else { time.as_ptr() as u64 };
     call.host_block("ppoll", [fds, count, time, 0, 0, 0], INTR)
@@ -75,12 +75,23 @@ fn epoll_ctl(call: &mut Call<'_>) -> Result<u64, Errno> {
 }
 
 fn epoll_wait(call: &mut Call<'_>) -> Result<u64, Errno> {
-    events(call, "epoll_pwait", [call.args[3], 0, 8])
+    let left = call.milliseconds_left(call.int(3));
+    events(call, "epoll_pwait", [left as u64, 0, 8])
 }
 
 fn epoll_pwait(call: &mut Call<'_>) -> Result<u64, Errno> {
+    let [.., mask, size] = call.args;
+    let left = call.milliseconds_left(call.int(3));
+    events(call, "epoll_pwait", [left as u64, mask, size])
+}
+
+fn epoll_pwait2(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [.., timeout, mask, size] = call.args;
-    events(call, call.row.name, [timeout, mask, size])
+    if timeout == 0 {
+        return events(call, "epoll_pwait2", [0, mask, size]);
+    }
+    let left = call.time_left(timeout)?;
+    events(call, "epoll_pwait2", [left.as_ptr() as u64, mask, size])
 }
 
 /// Where `struct epoll_event` has its `data`.
@@ -101,17 +112,13 @@ fn events(call: &mut Call<'_>, name: &str, until: [u64; 3]) -> Result<u64, Errno
     }
     if packed == HOST_PACKED {
         call.process().space.prepare(buffer, most as u64 * bytes);
-        return call.host_block(
-            name,
-            [epoll, buffer, most as u64, timeout, mask, size],
-            Errno::EINTR,
-        );
+        return call.host_block(name, [epoll, buffer, most as u64, timeout, mask, size], INTR);
     }
     // Fewer than asked for are no error: the rest is told next time.
     let most = most.min(1024) as usize;
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; most];
     let args = [epoll, events.as_mut_ptr() as u64, most as u64, timeout, mask, size];
-    let count = call.host_block(name, args, Errno::EINTR)?;
+    let count = call.host_block(name, args, INTR)?;
     let space = &call.process().space;
     for (index, event) in events.iter().take(count as usize).enumerate() {
         let at = buffer.wrapping_add(index as u64 * bytes);

@@ -12,7 +12,7 @@ rows! {
     rt_sigpending(set: OutFixed(8), size: Size) = Do(sigpending);
     rt_sigsuspend(mask: SigSet, size: Size) = Block(Errno::ERESTARTNOHAND);
     rt_sigtimedwait(set: SigSet, info: OutFixed(128), timeout: Timespec(1), size: Size)
-        = Block(Errno::EINTR);
+        = Do(sigtimedwait);
     rt_sigreturn() = Task;
     sigaltstack(ss: Address, old_ss: Address) = Task;
     kill(pid: Int, signal: Signal) = Pass;
@@ -25,6 +25,16 @@ rows! {
 
 fn check_size(size: u64) -> Result<(), Errno> {
     if size == 8 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+fn sigtimedwait(call: &mut Call<'_>) -> Result<u64, Errno> {
+    let [set, info, timeout, size, ..] = call.args;
+    if timeout == 0 {
+        return call.block(Errno::ERESTARTNOHAND);
+    }
+    let time = call.time_left(timeout)?;
+    let args = [set, info, time.as_ptr() as u64, size, 0, 0];
+    call.host_block("rt_sigtimedwait", args, Errno::ERESTARTNOHAND)
 }
 
 fn sigaction(call: &mut Call<'_>) -> Result<u64, Errno> {

@@ -15,7 +15,7 @@ rows! {
     clock_settime(clock: Enum(names::CLOCK), time: Timespec(1)) = Pass;
     clock_getres(clock: Enum(names::CLOCK), resolution: OutFixed(16)) = Pass;
     clock_nanosleep(clock: Enum(names::CLOCK), flags: Flags(names::TIMER), time: Timespec(1), left: OutFixed(16)) = Do(clock_nanosleep);
-    nanosleep(time: Timespec(1), left: OutFixed(16)) = Block(Errno::EINTR);
+    nanosleep(time: Timespec(1), left: OutFixed(16)) = Do(nanosleep);
     times(buffer: OutFixed(32)) = Pass;
 
     alarm(seconds: Uint) = Do(alarm);
@@ -53,8 +53,18 @@ fn alarm(call: &mut Call<'_>) -> Result<u64, Errno> {
     Ok(left + u64::from(up))
 }
 
+fn nanosleep(call: &mut Call<'_>) -> Result<u64, Errno> {
+    let [time, left, ..] = call.args;
+    let time = call.time_left(time)?;
+    call.host_block("nanosleep", [time.as_ptr() as u64, left, 0, 0, 0, 0], Errno::ERESTARTNOHAND)
+}
+
 fn clock_nanosleep(call: &mut Call<'_>) -> Result<u64, Errno> {
-    // An absolute sleep can be begun again; a relative one reports what is left.
-    let absolute = call.args[1] & libc::TIMER_ABSTIME as u64 != 0;
-    call.block(if absolute { Errno::ERESTARTNOHAND } else { Errno::EINTR })
+    let [clock, flags, time, left, ..] = call.args;
+    if flags & libc::TIMER_ABSTIME as u64 != 0 {
+        return call.block(Errno::ERESTARTNOHAND);
+    }
+    let time = call.time_left(time)?;
+    let args = [clock, flags, time.as_ptr() as u64, left, 0, 0];
+    call.host_block("clock_nanosleep", args, Errno::ERESTARTNOHAND)
 }

@@ -1,12 +1,13 @@
 //! System-call numbers: facts of the kernel's headers, by architecture.
 
+mod common;
 mod riscv64;
 mod x86_64;
 
 pub(crate) use riscv64::NUMBERS as RISCV64;
 pub(crate) use x86_64::NUMBERS as X86_64;
 
-/// An architecture's system calls: number and name, by ascending number.
+/// An architecture's own system calls: number and name, by ascending number.
 pub(crate) type Numbers = &'static [(u16, &'static str)];
 
 /// The numbers of the host Mynah runs on.
@@ -18,13 +19,14 @@ pub(crate) const HOST: Numbers = RISCV64;
 
 /// The name of call `number`.
 pub(crate) fn name(numbers: Numbers, number: u64) -> Option<&'static str> {
+    let numbers = if number < common::FIRST { numbers } else { common::NUMBERS };
     let index = numbers.binary_search_by_key(&number, |&(n, _)| n.into()).ok()?;
     Some(numbers[index].1)
 }
 
 /// The number of call `name`.
 pub(crate) fn number(numbers: Numbers, name: &str) -> Option<u16> {
-    numbers.iter().find(|(_, n)| *n == name).map(|(n, _)| *n)
+    numbers.iter().chain(common::NUMBERS).find(|(_, n)| *n == name).map(|(n, _)| *n)
 }
 
 #[cfg(test)]
@@ -34,8 +36,9 @@ mod tests {
     #[test]
     fn ascending_and_found() {
         for numbers in [X86_64, RISCV64] {
-            assert!(numbers.is_sorted_by_key(|(n, _)| *n));
-            for &(n, name_) in numbers {
+            assert!(numbers.iter().all(|(n, _)| u64::from(*n) < common::FIRST));
+            assert!(numbers.iter().chain(common::NUMBERS).is_sorted_by_key(|(n, _)| *n));
+            for &(n, name_) in numbers.iter().chain(common::NUMBERS) {
                 assert_eq!(name(numbers, n.into()), Some(name_));
                 assert_eq!(number(numbers, name_), Some(n));
             }

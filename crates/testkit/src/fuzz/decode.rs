@@ -1,7 +1,8 @@
 //! Arbitrary bytes as code: lifting, optimising and flattening never panic, and keep the IR's rules.
 
-use super::{Target, Verdict};
+use super::{Target, Verdict, lines};
 use crate::random::Rng;
+use crate::rows;
 use crate::subject::Subject;
 use mynah_guest::{Guest, GuestNames, Lifted};
 use mynah_ir::{BlockKey, Builder, End, SlotInfo};
@@ -31,6 +32,21 @@ impl Target for DecodeTarget {
         let useful =
             u64::from(check::<X86>(&bytes, pc)) + u64::from(check::<RiscV>(&bytes, pc & !1));
         Verdict::Passed { cases: 2, useful }
+    }
+
+    /// A case is bytes in hexadecimal, and `@` with an address if it matters. To fail is to panic.
+    fn replay(&mut self, _: &str, text: &str) -> Result<usize, String> {
+        let mut count = 0;
+        for (number, line) in lines(text) {
+            let (code, pc) = line.split_once('@').unwrap_or((line, "1000"));
+            let wrong = |what: String| format!("line {number}: {what}");
+            let bytes = rows::bytes(&code.replace(' ', "")).map_err(wrong)?;
+            let pc = u64::from_str_radix(pc.trim(), 16).map_err(|e| wrong(e.to_string()))?;
+            check::<X86>(&bytes, pc);
+            check::<RiscV>(&bytes, pc & !1);
+            count += 1;
+        }
+        Ok(count)
     }
 }
 

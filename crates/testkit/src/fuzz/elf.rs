@@ -1,7 +1,8 @@
 //! Hostile program files: reading one yields an error or a program that can be mapped, never a panic.
 
-use super::{Target, Verdict};
+use super::{Target, Verdict, lines};
 use crate::random::Rng;
+use crate::rows;
 use mynah_loader::Elf;
 
 /// The reader of program files.
@@ -46,20 +47,50 @@ impl Target for ElfTarget {
             let len = rng.below(file.len() + 1);
             file.truncate(len);
         }
-        let useful = match Elf::parse(&*file) {
-            Ok(elf) => {
-                let span = elf.span();
-                assert!(span.start <= span.end, "a program ends before it begins");
-                1
-            }
-            Err(error) => {
-                assert!(!error.to_string().is_empty(), "an error says something");
-                0
-            }
-        };
-        mynah_loader::functions(&file);
-        Verdict::Passed { cases: 1, useful }
+        Verdict::Passed { cases: 1, useful: u64::from(check(&file)) }
     }
+
+    /// A case is what becomes of the least program file: `at=bytes` writes bytes at an offset,
+    /// `len=n` cuts it there, both in hexadecimal. To fail is to panic.
+    fn replay(&mut self, _: &str, text: &str) -> Result<usize, String> {
+        let mut count = 0;
+        for (number, line) in lines(text) {
+            let mut file = minimal();
+            for change in line.split_whitespace() {
+                change_file(&mut file, change)
+                    .ok_or_else(|| format!("line {number}: {change} is no change of the file"))?;
+            }
+            check(&file);
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+fn change_file(file: &mut Vec<u8>, change: &str) -> Option<()> {
+    let (at, value) = change.split_once('=')?;
+    if at == "len" {
+        file.truncate(usize::from_str_radix(value, 16).ok()?);
+        return Some(());
+    }
+    let at = usize::from_str_radix(at, 16).ok()?;
+    let bytes = rows::bytes(value).ok()?;
+    file.get_mut(at..at + bytes.len())?.copy_from_slice(&bytes);
+    Some(())
+}
+
+/// Reads the file; whether it is a program.
+fn check(file: &[u8]) -> bool {
+    let parsed = Elf::parse(file);
+    match &parsed {
+        Ok(elf) => {
+            let span = elf.span();
+            assert!(span.start <= span.end, "a program ends before it begins");
+        }
+        Err(error) => assert!(!error.to_string().is_empty(), "an error says something"),
+    }
+    mynah_loader::functions(file);
+    parsed.is_ok()
 }
 
 /// A program of one segment: the least that can be read.

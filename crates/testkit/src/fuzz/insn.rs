@@ -176,6 +176,24 @@ impl Target for InsnTarget {
         }
         Verdict::Passed { cases: STATES, useful }
     }
+
+    /// Rows, whose right sides do not matter: the host CPU is asked.
+    fn replay(&mut self, _: &str, text: &str) -> Result<usize, String> {
+        let mut count = 0;
+        for group in rows::parse::<X86>(text).map_err(|e| e.to_string())? {
+            let insn = Insn::decode(&group.code).filter(|insn| insn.bytes == group.code);
+            let insn = insn.ok_or(format!("line {} is not one instruction", group.line))?;
+            for row in &group.rows {
+                let data = rows::image(row).into();
+                let case = Case { insn: insn.clone(), state: row.state.clone(), data };
+                if self.compare(&case).is_some_and(|found| !found.difference.is_empty()) {
+                    return Err(format!("line {}\n{}", row.line, self.report(&case)));
+                }
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
 }
 
 /// Whether the host CPU went where Mynah does not follow: a transfer to an address that is not

@@ -6,6 +6,7 @@
 //! kind of failure once.
 
 pub mod decode;
+pub mod devices;
 pub mod elf;
 pub mod insn;
 pub mod tiers;
@@ -40,6 +41,16 @@ pub enum Verdict {
 pub trait Target {
     /// Tries the case that `rng` describes, or several that have much in common.
     fn case(&mut self, rng: &mut Rng) -> Verdict;
+
+    /// Tries the cases that a file of the corpus lists, and counts them. `name` is the file's. The
+    /// error reports what fails, or what is wrong with the file.
+    fn replay(&mut self, name: &str, text: &str) -> Result<usize, String>;
+}
+
+/// The lines of a corpus file that are cases, with their numbers: all but blank ones and comments.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().map(str::trim).enumerate().map(|(at, line)| (at + 1, line));
+    numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Tries the case that a fuzzer's bytes describe.
@@ -112,6 +123,8 @@ pub struct Summary {
     pub slowest: (Duration, u64),
     /// What was missing, and how often.
     pub missing: BTreeMap<String, u64>,
+    /// Cases and time until the first failure.
+    pub first: Option<(u64, Duration)>,
     /// Reports of failures by kind, and how often that kind failed.
     pub failed: BTreeMap<String, (String, u64)>,
 }
@@ -136,6 +149,7 @@ pub fn run(target: &mut dyn Target, options: &Options) -> Summary {
             }
             Verdict::Missing(what) => *summary.missing.entry(what).or_default() += 1,
             Verdict::Failed { kind, report } => {
+                summary.first.get_or_insert((summary.cases, start.elapsed()));
                 let known = summary.failed.contains_key(&kind);
                 if !known && summary.failed.len() == options.failures {
                     break;
@@ -173,6 +187,9 @@ pub fn main<T: Target>(make: impl FnOnce(&Options) -> Result<T, String>) -> Exit
     }
     for (what, count) in &summary.missing {
         println!("missing: {what} ({count})");
+    }
+    if let Some((cases, time)) = summary.first {
+        println!("the first failure after {cases} cases, {:.1} s", time.as_secs_f64());
     }
     println!(
         "{} cases, {:.1} % useful, {:.0} a second (the slowest, seed {}, took {:.1} ms), {} kinds of \

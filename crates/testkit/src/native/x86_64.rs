@@ -189,6 +189,12 @@ unsafe extern "C" fn enter() {
         "mov [rip + {f} + {host_gs}], rax",
         "fxrstor64 [rip + {f} + {fx}]",
         "mov dword ptr [rip + {f} + {running}], 1",
+        // The selectors that a process begins with: earlier runs may have loaded others.
+        "xor eax, eax",
+        "mov ds, eax",
+        "mov es, eax",
+        "mov fs, eax",
+        "mov gs, eax",
         "mov rax, [rip + {f} + {fs}]",
         "wrfsbase rax",
         "mov rax, [rip + {f} + {gs}]",
@@ -418,7 +424,8 @@ mod tests {
         let mut pages = Pages::lock();
         let mut native = Native::new().expect("an oracle");
         let before = native.run(&mut pages, &[0x90], &Regs::RESET);
-        let memory = mynah_mem::Memory::FLAT;
+        use mynah_mem::Memory as _;
+        let mut memory = mynah_mem::Flat;
         assert!(memory.load::<u64>(0x1000).is_err());
         assert_eq!(native.run(&mut pages, &[0x90], &Regs::RESET), before);
     }

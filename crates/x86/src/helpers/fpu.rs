@@ -3,7 +3,7 @@
 use crate::flags::{CF, PF, ZF};
 use crate::fpu::{MASK80, Stored, status};
 use crate::host::Op;
-use crate::{X86, trap};
+use crate::{Space, X86, trap};
 use mynah_guest::{Cpu, Fault, MemFault};
 use mynah_mem::Memory;
 
@@ -130,7 +130,11 @@ choices! {
 }
 
 /// Stores `bytes`, which are no more than a page, at `address`: all of them or, on a fault, none.
-pub(super) fn write_whole(memory: &Memory, address: u64, bytes: &[u8]) -> Result<(), MemFault> {
+pub(super) fn write_whole(
+    memory: &mut impl Memory,
+    address: u64,
+    bytes: &[u8],
+) -> Result<(), MemFault> {
     let last = address.wrapping_add(bytes.len() as u64 - 1);
     if last >> 12 != address >> 12 {
         // These fault as a write does, and change nothing.
@@ -141,7 +145,10 @@ pub(super) fn write_whole(memory: &Memory, address: u64, bytes: &[u8]) -> Result
 }
 
 /// Runs `f` unless an exception waits; raises what fails.
-fn waiting(cpu: &mut Cpu<X86>, f: impl FnOnce(&mut Cpu<X86>) -> Result<u64, MemFault>) -> u64 {
+fn waiting<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    f: impl FnOnce(&mut Cpu<X86<M>>) -> Result<u64, MemFault>,
+) -> u64 {
     if cpu.state.fpu.waits() {
         cpu.raise(Fault::Trap(trap::exception(trap::X87)));
         return 0;
@@ -149,7 +156,10 @@ fn waiting(cpu: &mut Cpu<X86>, f: impl FnOnce(&mut Cpu<X86>) -> Result<u64, MemF
     not_waiting(cpu, f)
 }
 
-fn not_waiting(cpu: &mut Cpu<X86>, f: impl FnOnce(&mut Cpu<X86>) -> Result<u64, MemFault>) -> u64 {
+fn not_waiting<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    f: impl FnOnce(&mut Cpu<X86<M>>) -> Result<u64, MemFault>,
+) -> u64 {
     match f(cpu) {
         Ok(result) => result,
         Err(fault) => {
@@ -172,7 +182,7 @@ fn width(op: Op) -> usize {
     }
 }
 
-fn load(cpu: &Cpu<X86>, address: u64, bytes: usize) -> Result<u128, MemFault> {
+fn load<M: Space>(cpu: &mut Cpu<X86<M>>, address: u64, bytes: usize) -> Result<u128, MemFault> {
     let mut buffer = [0; 16];
     match bytes {
         2 => return cpu.memory.load::<u16>(address).map(u128::from),
@@ -183,11 +193,16 @@ fn load(cpu: &Cpu<X86>, address: u64, bytes: usize) -> Result<u128, MemFault> {
     Ok(u128::from_le_bytes(buffer))
 }
 
-fn source(cpu: &Cpu<X86>, code: Code, address: u64) -> Result<u128, MemFault> {
+fn source<M: Space>(cpu: &mut Cpu<X86<M>>, code: Code, address: u64) -> Result<u128, MemFault> {
     if code.src == Code::MEMORY { load(cpu, address, width(code.op)) } else { Ok(0) }
 }
 
-pub(super) extern "C" fn arithmetic(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn arithmetic<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let memory = source(cpu, code, address)?;
@@ -197,7 +212,12 @@ pub(super) extern "C" fn arithmetic(cpu: &mut Cpu<X86>, code: u64, address: u64,
     })
 }
 
-pub(super) extern "C" fn compare(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn compare<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let memory = source(cpu, code, address)?;
@@ -207,7 +227,12 @@ pub(super) extern "C" fn compare(cpu: &mut Cpu<X86>, code: u64, address: u64, _:
 }
 
 /// The flags that FCOMI leaves.
-pub(super) extern "C" fn compare_flags(cpu: &mut Cpu<X86>, code: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn compare_flags<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let source = code.source().unwrap_or(0);
@@ -224,7 +249,12 @@ pub(super) extern "C" fn compare_flags(cpu: &mut Cpu<X86>, code: u64, _: u64, _:
 }
 
 /// Loads that convert, and constants.
-pub(super) extern "C" fn push(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn push<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let memory = source(cpu, code, address)?;
@@ -234,7 +264,12 @@ pub(super) extern "C" fn push(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u6
 }
 
 /// Stores that convert.
-pub(super) extern "C" fn store(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn store<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let code = Code::unpack(code);
         let stored = cpu.state.fpu.store(code.op);
@@ -242,8 +277,8 @@ pub(super) extern "C" fn store(cpu: &mut Cpu<X86>, code: u64, address: u64, _: u
     })
 }
 
-fn finish(
-    cpu: &mut Cpu<X86>,
+fn finish<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
     stored: Stored,
     address: u64,
     bytes: usize,
@@ -265,7 +300,12 @@ fn finish(
 }
 
 /// Functions of the top of the stack.
-pub(super) extern "C" fn transform(cpu: &mut Cpu<X86>, code: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn transform<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    code: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let fpu = &mut cpu.state.fpu;
         match Code::unpack(code).op {
@@ -278,7 +318,12 @@ pub(super) extern "C" fn transform(cpu: &mut Cpu<X86>, code: u64, _: u64, _: u64
 }
 
 /// A [`Move`]: `a` is the register or the address.
-pub(super) extern "C" fn transfer(cpu: &mut Cpu<X86>, which: u64, a: u64, _: u64) -> u64 {
+pub(super) extern "C" fn transfer<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    which: u64,
+    a: u64,
+    _: u64,
+) -> u64 {
     waiting(cpu, |cpu| {
         let register = a as usize & 7;
         match Move::unpack(which) {
@@ -315,7 +360,12 @@ pub(super) extern "C" fn transfer(cpu: &mut Cpu<X86>, which: u64, a: u64, _: u64
 }
 
 /// A [`Control`]; the control or status word.
-pub(super) extern "C" fn control(cpu: &mut Cpu<X86>, which: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn control<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    which: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
     let fpu = &mut cpu.state.fpu;
     match Control::unpack(which) {
         Control::Init => fpu.init(),
@@ -329,7 +379,12 @@ pub(super) extern "C" fn control(cpu: &mut Cpu<X86>, which: u64, _: u64, _: u64)
 }
 
 /// An [`Image`] at `address`.
-pub(super) extern "C" fn image(cpu: &mut Cpu<X86>, which: u64, address: u64, _: u64) -> u64 {
+pub(super) extern "C" fn image<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    which: u64,
+    address: u64,
+    _: u64,
+) -> u64 {
     use Image::*;
     let which = Image::unpack(which);
     let wide = matches!(which, StoreEnvironment | LoadEnvironment | Save | Restore);
@@ -337,7 +392,7 @@ pub(super) extern "C" fn image(cpu: &mut Cpu<X86>, which: u64, address: u64, _: 
     match which {
         StoreEnvironment | StoreEnvironment16 => not_waiting(cpu, |cpu| {
             let environment = cpu.state.fpu.environment(wide);
-            write_whole(&cpu.memory, address, &environment[..len])?;
+            write_whole(&mut cpu.memory, address, &environment[..len])?;
             cpu.state.fpu.mask_all();
             Ok(0)
         }),
@@ -345,7 +400,7 @@ pub(super) extern "C" fn image(cpu: &mut Cpu<X86>, which: u64, address: u64, _: 
             let mut bytes = [0; 108];
             bytes[..len].copy_from_slice(&cpu.state.fpu.environment(wide)[..len]);
             bytes[len..len + 80].copy_from_slice(&cpu.state.fpu.stack_bytes());
-            write_whole(&cpu.memory, address, &bytes[..len + 80])?;
+            write_whole(&mut cpu.memory, address, &bytes[..len + 80])?;
             cpu.state.fpu.init();
             Ok(0)
         }),

@@ -1,19 +1,30 @@
 //! What SSE instructions ask beyond vector operations: MXCSR, the FXSAVE area, CRC32, masked
 //! stores, and (in [`text`]) the string comparisons of SSE4.2.
 
-use crate::{X86, trap};
+use crate::segment::GP;
+use crate::{Space, X86};
 use mynah_guest::{Cause, Cpu, Fault};
 
-pub(super) extern "C" fn mxcsr(cpu: &mut Cpu<X86>, _: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn mxcsr<M: Space>(cpu: &mut Cpu<X86<M>>, _: u64, _: u64, _: u64) -> u64 {
     cpu.core.live_fp().into()
 }
 
-pub(super) extern "C" fn set_mxcsr(cpu: &mut Cpu<X86>, word: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn set_mxcsr<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    word: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
     cpu.core.set_live_fp(word as u32);
     0
 }
 
-pub(super) extern "C" fn masked_store(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn masked_store<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    address: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
     // A mask of zeros stores nothing and faults only if the address can be none at all.
     if let Err(fault) = cpu.memory.load::<u8>(address)
         && fault.cause == Cause::NonCanonical
@@ -48,7 +59,12 @@ const CRC32C: [u32; 256] = {
     table
 };
 
-pub(super) extern "C" fn crc32(_: &mut Cpu<X86>, crc: u64, value: u64, bytes: u64) -> u64 {
+pub(super) extern "C" fn crc32<M: Space>(
+    _: &mut Cpu<X86<M>>,
+    crc: u64,
+    value: u64,
+    bytes: u64,
+) -> u64 {
     let value = value.to_le_bytes();
     let taken = value.iter().take(bytes as usize);
     let step = |crc: u32, &byte: &u8| crc >> 8 ^ CRC32C[usize::from(crc as u8 ^ byte)];
@@ -63,7 +79,11 @@ const AREA: usize = 416;
 const ST0: usize = 32;
 const XMM0: usize = 160;
 
-pub(super) extern "C" fn fxsave(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64) -> u64 {
+/// The image of the x87 and SSE state.
+pub(super) type Area = [u8; AREA];
+
+/// The x87 and SSE state as FXSAVE stores it.
+pub(super) fn legacy_area<M: Space>(cpu: &Cpu<X86<M>>) -> Area {
     let mut area = [0; AREA];
     let mut put = |at: usize, bytes: &[u8]| area[at..at + bytes.len()].copy_from_slice(bytes);
     let fpu = &cpu.state.fpu;
@@ -79,24 +99,16 @@ pub(super) extern "C" fn fxsave(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64
     for (i, xmm) in cpu.state.xmm.iter().enumerate() {
         put(XMM0 + 16 * i, &xmm.to_le_bytes());
     }
-    if let Err(fault) = super::fpu::write_whole(&cpu.memory, address, &area) {
-        cpu.raise(fault);
-    }
-    0
+    area
 }
 
-pub(super) extern "C" fn fxrstor(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u64) -> u64 {
-    let mut area = [0; AREA];
-    if let Err(fault) = cpu.memory.read(address, &mut area) {
-        cpu.raise(fault);
-        return 0;
-    }
+/// Makes the x87 and SSE state what the image says; #GP if it sets reserved bits of MXCSR.
+pub(super) fn restore_area<M: Space>(cpu: &mut Cpu<X86<M>>, area: &Area) -> Result<(), Fault> {
     let half = |at: usize| u16::from_le_bytes([area[at], area[at + 1]]);
     let vector = |at: usize| u128::from_le_bytes(std::array::from_fn(|i| area[at + i]));
     let mxcsr = u32::from(half(24)) | u32::from(half(26)) << 16;
     if mxcsr & !MXCSR_MASK != 0 {
-        cpu.raise(Fault::Trap(trap::exception(trap::PROTECTION)));
-        return 0;
+        return Err(GP);
     }
     let fpu = &mut cpu.state.fpu;
     fpu.control = half(0);
@@ -110,13 +122,51 @@ pub(super) extern "C" fn fxrstor(cpu: &mut Cpu<X86>, address: u64, _: u64, _: u6
         cpu.state.xmm[i] = vector(XMM0 + 16 * i);
     }
     cpu.core.set_live_fp(mxcsr);
+    Ok(())
+}
+
+pub(super) extern "C" fn fxsave<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    address: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
+    let area = legacy_area(cpu);
+    let bytes = saved_bytes(cpu);
+    let saved = super::fpu::write_whole(&mut cpu.memory, address, &area[..bytes]);
+    if let Err(fault) = saved {
+        cpu.raise(fault);
+    }
+    0
+}
+
+/// Outside 64-bit code FXSAVE leaves XMM8–XMM15 alone.
+fn saved_bytes<M: Space>(cpu: &Cpu<X86<M>>) -> usize {
+    if cpu.state.is_64() { AREA } else { XMM0 + 8 * 16 }
+}
+
+pub(super) extern "C" fn fxrstor<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    address: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
+    let mut area = legacy_area(cpu);
+    let bytes = saved_bytes(cpu);
+    let restored = match cpu.memory.read(address, &mut area[..bytes]) {
+        Ok(()) => restore_area(cpu, &area),
+        Err(fault) => Err(fault.into()),
+    };
+    if let Err(fault) = restored {
+        cpu.raise(fault);
+    }
     0
 }
 
 /// The string comparisons (SDM 2B 4.1).
 pub(crate) mod text {
-    use crate::X86;
     use crate::flags::{CF, OF, SF, ZF};
+    use crate::{Space, X86};
     use mynah_guest::Cpu;
 
     /// In the control word above the immediate: texts end before their first 0.
@@ -178,8 +228,8 @@ pub(crate) mod text {
 
     /// Compares the texts in the scratch vectors. Index and flags are the result, the mask goes to
     /// the first scratch vector.
-    pub(in crate::helpers) extern "C" fn compare_text(
-        cpu: &mut Cpu<X86>,
+    pub(in crate::helpers) extern "C" fn compare_text<M: Space>(
+        cpu: &mut Cpu<X86<M>>,
         control: u64,
         a_length: u64,
         b_length: u64,

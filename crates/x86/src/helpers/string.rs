@@ -1,8 +1,8 @@
 //! Repeated string instructions in bulk: at each call as many elements as one page of each operand
 //! holds, so that a fault finds whole iterations and the run loop can poll in between.
 
-use crate::X86;
 use crate::state::State;
+use crate::{Space, X86};
 use mynah_guest::{Cpu, MemFault};
 use mynah_ir::Ty;
 use mynah_mem::Memory;
@@ -16,6 +16,8 @@ struct Shape {
     width: u64,
     /// REPNE: go on while elements differ.
     unequal: bool,
+    /// Addresses and the counter have 32 bits.
+    narrow: bool,
 }
 
 impl Shape {
@@ -24,7 +26,12 @@ impl Shape {
             width @ (1 | 2 | 4) => width,
             _ => 8,
         };
-        Shape { width, unequal: word >> 8 & 1 != 0 }
+        Shape { width, unequal: word >> 8 & 1 != 0, narrow: word >> 9 & 1 != 0 }
+    }
+
+    /// Bits of addresses and of the counter.
+    fn mask(self) -> u64 {
+        if self.narrow { 0xffff_ffff } else { u64::MAX }
     }
 
     fn ty(self) -> Ty {
@@ -41,22 +48,27 @@ enum Moves {
 
 impl State {
     /// The linear address of the source element.
-    fn source(&self, base: u64) -> u64 {
-        base.wrapping_add(self.gpr[6])
+    fn source(&self, shape: Shape, base: u64) -> u64 {
+        base.wrapping_add(self.gpr[6] & shape.mask()) & shape.mask()
     }
 
     /// The linear address of the destination element.
-    fn dest(&self) -> u64 {
-        self.gpr[7]
+    fn dest(&self, shape: Shape, base: u64) -> u64 {
+        base.wrapping_add(self.gpr[7] & shape.mask()) & shape.mask()
     }
 
     /// How many elements can be handled at once, going up: no more than lie before the ends of the
-    /// pages of `addresses`. One, if it lies across such an end or if the direction is down.
+    /// pages of `addresses`, and before 32-bit addresses begin anew. One, if it lies across such an
+    /// end or if the direction is down.
     fn at_once(&self, shape: Shape, addresses: &[u64]) -> u64 {
         let to_end = |va: &u64| CHUNK - va % CHUNK;
-        let room = addresses.iter().map(to_end).min().unwrap_or(CHUNK);
+        let mut room = addresses.iter().map(to_end).min().unwrap_or(CHUNK);
+        if shape.narrow {
+            let last = (self.gpr[6] as u32).max(self.gpr[7] as u32);
+            room = room.min((1 << 32) - u64::from(last));
+        }
         let elements = if self.df == 0 { room / shape.width } else { 1 };
-        elements.max(1).min(self.gpr[1])
+        elements.max(1).min(self.gpr[1] & shape.mask())
     }
 
     /// Moves on by `elements`; whether there are more.
@@ -64,15 +76,15 @@ impl State {
         let bytes = elements.wrapping_mul(shape.width);
         let step = if self.df == 0 { bytes } else { bytes.wrapping_neg() };
         if moves == Moves::SourceAndDest {
-            self.gpr[6] = self.gpr[6].wrapping_add(step);
+            self.gpr[6] = self.gpr[6].wrapping_add(step) & shape.mask();
         }
-        self.gpr[7] = self.gpr[7].wrapping_add(step);
-        self.gpr[1] = self.gpr[1].wrapping_sub(elements);
+        self.gpr[7] = self.gpr[7].wrapping_add(step) & shape.mask();
+        self.gpr[1] = self.gpr[1].wrapping_sub(elements) & shape.mask();
         self.gpr[1] != 0
     }
 }
 
-fn load(memory: &Memory, shape: Shape, va: u64) -> Result<u64, MemFault> {
+fn load(memory: &mut impl Memory, shape: Shape, va: u64) -> Result<u64, MemFault> {
     Ok(match shape.width {
         1 => memory.load::<u8>(va)?.into(),
         2 => memory.load::<u16>(va)?.into(),
@@ -81,7 +93,7 @@ fn load(memory: &Memory, shape: Shape, va: u64) -> Result<u64, MemFault> {
     })
 }
 
-fn store(memory: &Memory, shape: Shape, va: u64, value: u64) -> Result<(), MemFault> {
+fn store(memory: &mut impl Memory, shape: Shape, va: u64, value: u64) -> Result<(), MemFault> {
     match shape.width {
         1 => memory.store(va, value as u8),
         2 => memory.store(va, value as u16),
@@ -91,7 +103,7 @@ fn store(memory: &Memory, shape: Shape, va: u64, value: u64) -> Result<(), MemFa
 }
 
 /// The helper's answer: whether there are more elements to handle.
-fn answer(cpu: &mut Cpu<X86>, more: Result<bool, MemFault>) -> u64 {
+fn answer<M: Space>(cpu: &mut Cpu<X86<M>>, more: Result<bool, MemFault>) -> u64 {
     match more {
         Ok(more) => more.into(),
         Err(fault) => {
@@ -101,20 +113,29 @@ fn answer(cpu: &mut Cpu<X86>, more: Result<bool, MemFault>) -> u64 {
     }
 }
 
-pub(super) extern "C" fn rep_movs(cpu: &mut Cpu<X86>, shape: u64, base: u64, _: u64) -> u64 {
-    let more = move_some(cpu, Shape::unpack(shape), base);
+pub(super) extern "C" fn rep_movs<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    shape: u64,
+    source: u64,
+    dest: u64,
+) -> u64 {
+    let more = move_some(cpu, Shape::unpack(shape), [source, dest]);
     answer(cpu, more)
 }
 
-fn move_some(cpu: &mut Cpu<X86>, shape: Shape, base: u64) -> Result<bool, MemFault> {
-    let (source, dest) = (cpu.state.source(base), cpu.state.dest());
+fn move_some<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    shape: Shape,
+    bases: [u64; 2],
+) -> Result<bool, MemFault> {
+    let (source, dest) = (cpu.state.source(shape, bases[0]), cpu.state.dest(shape, bases[1]));
     // What is written in one go must not be read in it: a pattern that repeats itself.
     let ahead = dest.wrapping_sub(source);
     let apart = if ahead == 0 { u64::MAX } else { ahead / shape.width };
     let elements = cpu.state.at_once(shape, &[source, dest]).min(apart.max(1));
     if elements == 1 {
-        let value = load(&cpu.memory, shape, source)?;
-        store(&cpu.memory, shape, dest, value)?;
+        let value = load(&mut cpu.memory, shape, source)?;
+        store(&mut cpu.memory, shape, dest, value)?;
     } else {
         let mut buffer = [0; CHUNK as usize];
         let bytes = &mut buffer[..(elements * shape.width) as usize];
@@ -124,17 +145,22 @@ fn move_some(cpu: &mut Cpu<X86>, shape: Shape, base: u64) -> Result<bool, MemFau
     Ok(cpu.state.advance(elements, shape, Moves::SourceAndDest))
 }
 
-pub(super) extern "C" fn rep_stos(cpu: &mut Cpu<X86>, shape: u64, _: u64, _: u64) -> u64 {
-    let more = fill_some(cpu, Shape::unpack(shape));
+pub(super) extern "C" fn rep_stos<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    shape: u64,
+    _: u64,
+    dest: u64,
+) -> u64 {
+    let more = fill_some(cpu, Shape::unpack(shape), dest);
     answer(cpu, more)
 }
 
-fn fill_some(cpu: &mut Cpu<X86>, shape: Shape) -> Result<bool, MemFault> {
-    let dest = cpu.state.dest();
+fn fill_some<M: Space>(cpu: &mut Cpu<X86<M>>, shape: Shape, base: u64) -> Result<bool, MemFault> {
+    let dest = cpu.state.dest(shape, base);
     let elements = cpu.state.at_once(shape, &[dest]);
     let value = cpu.state.gpr[0];
     if elements == 1 {
-        store(&cpu.memory, shape, dest, value)?;
+        store(&mut cpu.memory, shape, dest, value)?;
     } else {
         let width = shape.width as usize;
         let mut buffer = [0; CHUNK as usize];
@@ -147,11 +173,16 @@ fn fill_some(cpu: &mut Cpu<X86>, shape: Shape) -> Result<bool, MemFault> {
     Ok(cpu.state.advance(elements, shape, Moves::Dest))
 }
 
-pub(super) extern "C" fn rep_cmps(cpu: &mut Cpu<X86>, shape: u64, base: u64, _: u64) -> u64 {
+pub(super) extern "C" fn rep_cmps<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    shape: u64,
+    source: u64,
+    dest: u64,
+) -> u64 {
     let shape = Shape::unpack(shape);
-    let (source, dest) = (cpu.state.source(base), cpu.state.dest());
+    let (source, dest) = (cpu.state.source(shape, source), cpu.state.dest(shape, dest));
     let elements = cpu.state.at_once(shape, &[source, dest]);
-    let operands = |memory: &Memory, at: u64| {
+    let operands = |memory: &mut M, at: u64| {
         // The destination is read first, as processors do.
         let b = load(memory, shape, dest.wrapping_add(at))?;
         Ok((load(memory, shape, source.wrapping_add(at))?, b))
@@ -160,26 +191,31 @@ pub(super) extern "C" fn rep_cmps(cpu: &mut Cpu<X86>, shape: u64, base: u64, _: 
     answer(cpu, more)
 }
 
-pub(super) extern "C" fn rep_scas(cpu: &mut Cpu<X86>, shape: u64, _: u64, _: u64) -> u64 {
+pub(super) extern "C" fn rep_scas<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    shape: u64,
+    _: u64,
+    dest: u64,
+) -> u64 {
     let shape = Shape::unpack(shape);
-    let (dest, a) = (cpu.state.dest(), shape.ty().wrap(cpu.state.gpr[0]));
+    let (dest, a) = (cpu.state.dest(shape, dest), shape.ty().wrap(cpu.state.gpr[0]));
     let elements = cpu.state.at_once(shape, &[dest]);
-    let operands = |memory: &Memory, at: u64| Ok((a, load(memory, shape, dest.wrapping_add(at))?));
+    let operands = |memory: &mut M, at: u64| Ok((a, load(memory, shape, dest.wrapping_add(at))?));
     let more = compare_some(cpu, shape, elements, Moves::Dest, operands);
     answer(cpu, more)
 }
 
 /// Compares `operands` at byte offsets of up to so many elements.
-fn compare_some(
-    cpu: &mut Cpu<X86>,
+fn compare_some<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
     shape: Shape,
     elements: u64,
     moves: Moves,
-    operands: impl Fn(&Memory, u64) -> Result<(u64, u64), MemFault>,
+    operands: impl Fn(&mut M, u64) -> Result<(u64, u64), MemFault>,
 ) -> Result<bool, MemFault> {
     let mut done = 0;
     loop {
-        let (a, b) = match operands(&cpu.memory, done * shape.width) {
+        let (a, b) = match operands(&mut cpu.memory, done * shape.width) {
             Ok(operands) => operands,
             // Those before it are done; the next call faults.
             Err(_) if done > 0 => return Ok(cpu.state.advance(done, shape, moves)),

@@ -3,6 +3,7 @@
 use super::{DEST, Lift, SRC};
 use crate::flags;
 use iced_x86::{Mnemonic, OpKind};
+use mynah_guest::Access;
 use mynah_ir::{Rmw, Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
@@ -59,7 +60,8 @@ fn bit_string<'b>(l: &Lift<'b>, index: V<'b>) -> V<'b> {
     let unit = index.sext(Ty::I64).sar(u64::from(ty.bits().ilog2()));
     let offset = l.offset() + unit.shl(u64::from(ty.bytes().ilog2()));
     let offset = l.address_of_size(offset, l.address_bytes());
-    l.segmented(l.insn.memory_segment(), offset)
+    let access = || if l.insn.mnemonic() == Mnemonic::Bt { Access::Read } else { Access::Write };
+    l.linear(l.insn.memory_segment(), offset, ty.bytes().into(), access)
 }
 
 /// BSF and BSR: DEST stays if the source is 0, all 64 bits of it, as processors have it. Of the

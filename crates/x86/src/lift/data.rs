@@ -4,6 +4,7 @@ use super::{DEST, Lift, SRC};
 use crate::flags::{self, Cond};
 use crate::state::{RAX, RBX, RCX, RDX};
 use iced_x86::{Mnemonic, OpKind, Register};
+use mynah_guest::Access;
 use mynah_ir::{Align, MemOp, Op, Order, Rmw, Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
@@ -42,7 +43,7 @@ fn mov(l: &mut Lift<'_>) -> bool {
         return super::system::move_selector(l);
     }
     if is_system(DEST) || is_system(SRC) {
-        l.fault(crate::trap::PROTECTION);
+        super::privileged::move_register(l);
         return true;
     }
     l.write(DEST, l.read(SRC));
@@ -188,6 +189,6 @@ fn xlat(l: &mut Lift<'_>) {
     let base = l.insn.memory_base();
     let sum = l.get(RBX) + l.part(RAX, Ty::I8).zext(Ty::I64);
     let offset = l.address_of_size(sum, base.size());
-    let address = l.segmented(l.insn.memory_segment(), offset);
+    let address = l.linear(l.insn.memory_segment(), offset, 1, || Access::Read);
     l.set_part(RAX, l.load(Ty::I8, address));
 }

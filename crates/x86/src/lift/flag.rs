@@ -1,10 +1,12 @@
 //! Instructions on the flags themselves (SDM 1 7.3.13).
 
 use super::Lift;
-use crate::flags::{self, AF, ARITHMETIC, CF, OF, PF, SF, SYSTEM, ZF};
+use crate::flags::{self, AF, ARITHMETIC, CF, OF, PF, RF, SF, USER, VM, ZF};
 use crate::helpers::Id;
-use crate::state::{DF, RAX};
+use crate::mode;
+use crate::state::{DF, RAX, RSP};
 use iced_x86::{Mnemonic, Register};
+use mynah_guest::Access;
 use mynah_ir::Ty;
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
@@ -23,16 +25,31 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
             l.flags(flags::eager((l.flags_word() & OF) | low));
         }
         Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => {
-            l.push(l.call(Id::Rflags, &[]).trunc(l.stack_ty()));
+            if l.is(mode::VIRTUAL) {
+                l.call(Id::CheckIopl, &[]);
+            }
+            let word = l.call(Id::Rflags, &[]);
+            let word = if l.is(mode::SYSTEM) { word & !(RF | VM) } else { word };
+            l.push(word.trunc(l.stack_ty()));
         }
-        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => {
-            let ty = l.stack_ty();
-            let word = l.pop(ty).zext(Ty::I64);
-            let mask = l.iconst(Ty::I64, (ARITHMETIC | flags::DF | SYSTEM) & ty.mask());
-            l.call(Id::SetRflags, &[word, mask]);
-            l.forget_flags();
-        }
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => popf(l),
         _ => return false,
     }
     true
+}
+
+fn popf(l: &mut Lift<'_>) {
+    let ty = l.stack_ty();
+    if !l.is(mode::SYSTEM) {
+        let word = l.pop(ty).zext(Ty::I64);
+        let mask = l.iconst(Ty::I64, (ARITHMETIC | flags::DF | USER) & ty.mask());
+        l.call(Id::SetRflags, &[word, mask]);
+        return l.forget_flags();
+    }
+    let top = l.top();
+    let word = l.load(ty, l.stack_address(top, ty, Access::Read)).zext(Ty::I64);
+    l.call(Id::PopRflags, &[word, l.iconst(Ty::I64, ty.mask())]);
+    l.set_part(RSP, top + u64::from(ty.bytes()));
+    l.forget_flags();
+    l.end_here();
 }

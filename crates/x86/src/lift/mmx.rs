@@ -10,7 +10,7 @@ use super::sse::{adjacent, integer, shuffle};
 use super::{DEST, Lift, SRC};
 use crate::helpers::Id;
 use crate::helpers::fpu::{Control, Move};
-use crate::state::{self, RDI};
+use crate::state;
 use iced_x86::{Mnemonic, OpKind, Register};
 use mynah_ir::Lane::{self, F32, F64, I8, I16, I32, I64};
 use mynah_ir::fp::Round;
@@ -175,8 +175,7 @@ fn moves(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
 /// MASKMOVQ: the bytes of the first register whose sign in the second is set, to RDI.
 fn masked(l: &Lift<'_>) {
     // iced lists the memory operand first.
-    let bytes = if l.insn.op_kind(DEST) == OpKind::MemorySegEDI { 4 } else { 8 };
-    let address = l.segmented(l.insn.memory_segment(), l.address_of_size(l.get(RDI), bytes));
+    let address = l.masked_address(8);
     l.set(state::SCRATCH0, l.mmx(l.insn.op_register(1)));
     l.set(state::SCRATCH1, l.mmx(l.insn.op_register(2)));
     l.call(Id::MaskedStore, &[address]);

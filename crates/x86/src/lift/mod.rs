@@ -9,11 +9,14 @@ mod alu;
 mod bits;
 mod control;
 mod data;
+mod far;
 mod flag;
 mod fpu;
+mod legacy;
 mod mmx;
 mod muldiv;
 mod operand;
+mod privileged;
 mod shift;
 mod sse;
 mod stack;
@@ -22,9 +25,10 @@ mod system;
 
 use crate::flags::Known;
 use crate::helpers::Id;
-use crate::trap;
-use iced_x86::{Instruction, Mnemonic};
-use mynah_guest::Lifted;
+use crate::mode::{self, Class};
+use crate::{state, trap};
+use iced_x86::{Instruction, Mnemonic, Register};
+use mynah_guest::{Access, Lifted};
 use mynah_ir::{Builder, End, MemOp, Order, Rmw, Slot, Trap, Ty, V};
 
 /// The first operand.
@@ -51,20 +55,32 @@ pub(crate) struct Lift<'b> {
     pub(crate) lifter: &'b mut Lifter,
     pub(crate) insn: Instruction,
     pub(crate) pc: u64,
+    pub(crate) mode: u32,
     end: Option<End>,
     fault: Option<Trap>,
 }
 
 /// Lifts the decoded instruction at `pc`.
-pub(crate) fn lift(lifter: &mut Lifter, insn: &Instruction, pc: u64, builder: &Builder) -> Lifted {
+pub(crate) fn lift(
+    lifter: &mut Lifter,
+    insn: &Instruction,
+    pc: u64,
+    mode: u32,
+    builder: &Builder,
+) -> Lifted {
     let len = insn.len() as u32;
-    let mut l = Lift { b: builder, lifter, insn: *insn, pc, end: None, fault: None };
-    if !dispatch(&mut l) {
+    let mut l = Lift { b: builder, lifter, insn: *insn, pc, mode, end: None, fault: None };
+    l.begin();
+    if l.fault.is_none() && !dispatch(&mut l) {
         l.fault(trap::UNDEFINED);
     }
+    // A block of one instruction finds its debug exceptions at its end; and what lies behind the
+    // end of 32-bit addresses is at their begin.
+    let ends = l.is(mode::DEBUG) || !l.is_64() && l.next() < pc;
     match (l.fault, l.end) {
         (Some(trap), _) => Lifted::Undefined { len, trap },
         (None, Some(end)) => Lifted::End { len, end },
+        (None, None) if ends => Lifted::End { len, end: End::Jump(l.next()) },
         (None, None) => Lifted::Next { len },
     }
 }
@@ -77,10 +93,11 @@ fn dispatch(l: &mut Lift<'_>) -> bool {
         return string::lift(l, mnemonic);
     }
     type Family = fn(&mut Lift<'_>, Mnemonic) -> bool;
-    const FAMILIES: [Family; 12] = [
+    const FAMILIES: [Family; 15] = [
         data::lift,
         alu::lift,
         control::lift,
+        far::lift,
         stack::lift,
         shift::lift,
         sse::lift,
@@ -90,14 +107,88 @@ fn dispatch(l: &mut Lift<'_>) -> bool {
         fpu::lift,
         mmx::lift,
         system::lift,
+        privileged::lift,
+        legacy::lift,
     ];
     FAMILIES.iter().any(|family| family(l, mnemonic))
 }
 
 impl<'b> Lift<'b> {
+    /// What comes before every instruction of the system machine: the limit of CS, breakpoints,
+    /// and whether there is a unit for it.
+    fn begin(&mut self) {
+        if !self.is(mode::SYSTEM) {
+            return;
+        }
+        if !self.is_64() && self.class(Register::CS) > Class::Based {
+            let last = self.iconst(Ty::I64, self.pc + self.insn.len() as u64 - 1);
+            self.fault_if(self.get(state::CS_LAST).ult(last), trap::PROTECTION);
+        }
+        if self.is(mode::DEBUG) {
+            self.call(Id::BeginStep, &[self.iconst(Ty::I64, self.pc)]);
+        }
+        const UNIT: u32 = mode::EMULATED | mode::SWITCHED | mode::MONITOR | mode::SSE;
+        if self.mode & UNIT != mode::SSE {
+            self.check_unit();
+        }
+    }
+
+    /// Faults if the instruction is of a unit that CR0 and CR4 keep from use (SDM 3A 2.5 and
+    /// 13.1).
+    fn check_unit(&mut self) {
+        use iced_x86::CpuidFeature::*;
+        let unit = |feature: &iced_x86::CpuidFeature| {
+            matches!(
+                feature,
+                FPU | FPU287 | FPU387 | MMX | SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2 | FXSR
+            )
+        };
+        let Some(feature) = self.insn.cpuid_features().iter().find(|f| unit(f)).copied() else {
+            return;
+        };
+        let (emulated, switched) = (self.is(mode::EMULATED), self.is(mode::SWITCHED));
+        use Mnemonic::*;
+        let fault = match (self.insn.mnemonic(), feature) {
+            // They use no register of a unit.
+            (
+                Lfence | Sfence | Mfence | Pause | Clflush | Movnti | Crc32 | Prefetchnta
+                | Prefetcht0 | Prefetcht1 | Prefetcht2,
+                _,
+            ) => None,
+            (Wait, _) => (switched && self.is(mode::MONITOR)).then_some(trap::NO_UNIT),
+            (_, FPU | FPU287 | FPU387 | FXSR) => (emulated || switched).then_some(trap::NO_UNIT),
+            _ if emulated || feature != MMX && !self.is(mode::SSE) => Some(trap::UNDEFINED),
+            _ => switched.then_some(trap::NO_UNIT),
+        };
+        if let Some(vector) = fault {
+            self.fault(vector);
+        }
+    }
+
+    /// Whether all these bits are in the mode.
+    pub(crate) fn is(&self, bits: u32) -> bool {
+        self.mode & bits == bits
+    }
+
+    /// Whether this is 64-bit code.
+    pub(crate) fn is_64(&self) -> bool {
+        self.mode & mode::CODE == mode::CODE64
+    }
+
+    /// What accesses through a segment register ask for, outside 64-bit code.
+    pub(crate) fn class(&self, segment: Register) -> Class {
+        mode::class(self.mode, segment.number())
+    }
+
     /// The address of the instruction behind this one.
     pub(crate) fn next(&self) -> u64 {
-        self.insn.next_ip()
+        let next = self.insn.next_ip();
+        if self.is_64() { next } else { next & 0xffff_ffff }
+    }
+
+    /// Ends the block behind this instruction.
+    pub(crate) fn end_here(&mut self) {
+        self.end(End::Jump(self.next()));
     }
 
     /// How the block ends, after this instruction.
@@ -144,6 +235,15 @@ impl<'b> Lift<'b> {
     /// Stores `value` at `address`.
     pub(crate) fn store(&self, address: V<'b>, value: V<'b>) {
         self.b.store(MemOp::TSO, address, value);
+    }
+
+    /// `address`, of an access of so many bytes, is looked up among the data breakpoints.
+    pub(super) fn watch(&self, address: V<'b>, bytes: u64, access: Access) {
+        if self.is(mode::DEBUG) {
+            let shape =
+                self.iconst(Ty::I64, bytes.max(1) | u64::from(access == Access::Write) << 32);
+            self.call(Id::Watch, &[address, shape]);
+        }
     }
 
     /// Combines operand `op` with `arg`, atomically under LOCK; the value before and the value

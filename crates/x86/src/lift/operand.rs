@@ -1,8 +1,11 @@
 //! Operands: registers and their parts, memory addresses, immediates (SDM 2A chapter 2).
 
 use super::Lift;
-use crate::state::{self, FS_BASE, GS_BASE};
+use crate::helpers::Id;
+use crate::mode::{self, Class};
+use crate::{state, trap};
 use iced_x86::{OpKind, Register};
+use mynah_guest::Access;
 use mynah_ir::{Slot, Ty, V};
 
 /// Where a general register or a part of one is.
@@ -104,18 +107,78 @@ impl<'b> Lift<'b> {
         self.set(slot, wide);
     }
 
-    /// The linear address of memory operand `op`: its effective address, and the segment's base.
-    pub(crate) fn ea(&self, _op: u32) -> V<'b> {
-        self.segmented(self.insn.memory_segment(), self.offset())
+    /// The linear address of memory operand `op`: its effective address in its segment.
+    pub(crate) fn ea(&self, op: u32) -> V<'b> {
+        let bytes = self.insn.memory_size().size() as u64;
+        let segment = self.insn.memory_segment();
+        self.linear(segment, self.offset(), bytes, || self.access(op))
     }
 
-    /// `offset` in a segment. In 64-bit code only FS and GS have a base.
-    pub(crate) fn segmented(&self, segment: Register, offset: V<'b>) -> V<'b> {
-        match segment {
-            Register::FS => self.get(FS_BASE) + offset,
-            Register::GS => self.get(GS_BASE) + offset,
-            _ => offset,
+    /// How operand `op`, in memory, is accessed.
+    fn access(&self, op: u32) -> Access {
+        use iced_x86::OpAccess::*;
+        let mut factory = iced_x86::InstructionInfoFactory::new();
+        match factory.info(&self.insn).op_access(op) {
+            Write | CondWrite | ReadWrite | ReadCondWrite => Access::Write,
+            _ => Access::Read,
         }
+    }
+
+    /// The linear address of `offset` (`I64`) in `segment`, for an access of `bytes` bytes. In 64-bit
+    /// code only FS and GS have a base, and no segment a limit.
+    pub(crate) fn linear(
+        &self,
+        segment: Register,
+        offset: V<'b>,
+        bytes: u64,
+        access: impl Fn() -> Access,
+    ) -> V<'b> {
+        let address = self.in_segment(segment, offset, bytes, &access);
+        if self.is(mode::DEBUG) {
+            self.watch(address, bytes, access());
+        }
+        address
+    }
+
+    fn in_segment(
+        &self,
+        segment: Register,
+        offset: V<'b>,
+        bytes: u64,
+        access: impl Fn() -> Access,
+    ) -> V<'b> {
+        let n = segment.number();
+        if self.is_64() {
+            return match segment {
+                Register::FS | Register::GS => self.get(state::base(n)) + offset,
+                _ => offset,
+            };
+        }
+        let protected = self.is(mode::PROTECTED) && !self.is(mode::VIRTUAL);
+        if segment == Register::CS && protected && access() == Access::Write {
+            self.fault_if(self.iconst(Ty::I1, 1), trap::PROTECTION);
+        }
+        match self.class(segment) {
+            Class::Flat => offset,
+            Class::Based => self.based(n, offset),
+            Class::Limited => {
+                let last = if bytes > 1 { offset + (bytes - 1) } else { offset };
+                let beyond = self.get(state::limit(n)).ult(last);
+                let stack = segment == Register::SS;
+                self.fault_if(beyond, if stack { trap::STACK } else { trap::PROTECTION });
+                self.based(n, offset)
+            }
+            Class::Odd => {
+                let write = u64::from(access() == Access::Write);
+                let shape = self.iconst(Ty::I64, n as u64 | write << 8 | bytes.max(1) << 16);
+                self.call(Id::SegmentAddress, &[shape, offset])
+            }
+        }
+    }
+
+    /// `offset` behind the base of segment register `n`, outside 64-bit code.
+    pub(super) fn based(&self, n: usize, offset: V<'b>) -> V<'b> {
+        (self.get(state::base(n)) + offset) & 0xffff_ffff
     }
 
     /// The effective address of the memory operand, without a segment: what LEA computes.
@@ -166,10 +229,14 @@ impl<'b> Lift<'b> {
 
     /// `address` cut to an address size of so many bytes.
     pub(crate) fn address_of_size(&self, address: V<'b>, bytes: usize) -> V<'b> {
-        match (address.constant(), bytes) {
-            (Some(value), 4) => self.iconst(Ty::I64, Ty::I32.wrap(value)),
-            (_, 4) => address.trunc(Ty::I32).zext(Ty::I64),
-            _ => address,
+        let ty = match bytes {
+            2 => Ty::I16,
+            4 => Ty::I32,
+            _ => return address,
+        };
+        match address.constant() {
+            Some(value) => self.iconst(Ty::I64, ty.wrap(value)),
+            None => address.trunc(ty).zext(Ty::I64),
         }
     }
 

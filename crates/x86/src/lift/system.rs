@@ -1,11 +1,10 @@
-//! What is left to the system: traps, segments, CPUID, clocks, fences, hints, and the privileged
-//! instructions, which are #GP in user mode (SDM 2; SDM 3A 2.8).
+//! What is left to the system: traps, segment registers, CPUID, clocks, fences, hints (SDM 2). The
+//! instructions of operating systems are in `privileged`.
 
 use super::{DEST, Lift, SRC};
-use crate::flags;
 use crate::helpers::Id;
-use crate::state::{R11, RAX, RCX, RDX};
-use crate::trap;
+use crate::state::{R11, RCX};
+use crate::{mode, trap};
 use iced_x86::{Mnemonic, OpKind, Register};
 use mynah_ir::{End, Trap, Ty, V};
 
@@ -22,7 +21,7 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         Clflush => {
             l.load(Ty::I8, l.ea(DEST));
         }
-        Syscall => {
+        Syscall if !l.is(mode::SYSTEM) => {
             let next = l.next();
             l.set(R11, l.call(Id::Rflags, &[]));
             l.set(RCX, l.iconst(Ty::I64, next));
@@ -37,28 +36,26 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         Rdtsc => clock(l),
         Rdtscp => {
             clock(l);
-            // IA32_TSC_AUX: processor 0 of node 0.
-            l.set(RCX, l.iconst(Ty::I64, 0));
+            // Outside the system machine: processor 0 of node 0.
+            let aux = match l.is(mode::SYSTEM) {
+                true => l.call(Id::TscAux, &[]),
+                false => l.iconst(Ty::I64, 0),
+            };
+            l.set(RCX, aux);
         }
-        Lfs | Lgs | Lss => load_far_pointer(l, mnemonic),
-        // No descriptor can be looked up: every selector is one that may not be used.
-        Verr | Verw | Lar | Lsl => {
-            l.read_selector();
-            let others = l.flags_word() & !flags::ZF;
-            l.flags(flags::eager(others));
-        }
-        Hlt | Cli | Sti | Clts | Invd | Wbinvd | Wbnoinvd | Invlpg | Invpcid | Lgdt | Lidt
-        | Lldt | Ltr | Lmsw | Sgdt | Sidt | Sldt | Str | Smsw | Swapgs | Sysret | Sysretq
-        | Sysexit | Sysexitq | Rdmsr | Wrmsr | Rdpmc | In | Out => l.fault(trap::PROTECTION),
+        Les | Lds | Lfs | Lgs | Lss => load_far_pointer(l, mnemonic),
         _ => return false,
     }
     true
 }
 
 impl<'b> Lift<'b> {
-    /// Ends the block with a trap behind the instruction.
-    fn trap(&mut self, code: u16, data: u32) {
+    /// Ends the block with a trap behind the instruction. In the system machine its data says above
+    /// bit 8 how long the instruction is.
+    pub(super) fn trap(&mut self, code: u16, data: u32) {
         let pc = self.next();
+        let len = if self.is(mode::SYSTEM) { self.insn.len() as u32 } else { 0 };
+        let data = data | len << 8;
         self.end(End::Trap { trap: Trap { code, data }, pc });
     }
 
@@ -72,17 +69,13 @@ impl<'b> Lift<'b> {
         })
     }
 
-    /// Loads a segment register.
-    pub(super) fn set_segment(&self, register: Register, selector: V<'b>) {
+    /// Loads a segment register. In the system machine the mode may change.
+    pub(super) fn set_segment(&mut self, register: Register, selector: V<'b>) {
         let number = self.iconst(Ty::I64, register.number() as u64);
-        self.call(Id::SetSelector, &[number, selector]);
-    }
-
-    /// Reads the selector operand of LAR and its kin, for the faults of reading it.
-    fn read_selector(&self) {
-        let last = self.insn.op_count() - 1;
-        if self.is_memory(last) {
-            self.load(Ty::I16, self.ea(last));
+        let next = self.iconst(Ty::I64, self.next());
+        self.call(Id::SetSelector, &[number, selector, next]);
+        if self.is(mode::SYSTEM) && (!self.is_64() || register == Register::SS) {
+            self.end_here();
         }
     }
 }
@@ -106,6 +99,8 @@ pub(super) fn move_selector(l: &mut Lift<'_>) -> bool {
 
 fn load_far_pointer(l: &mut Lift<'_>, mnemonic: Mnemonic) {
     let register = match mnemonic {
+        Mnemonic::Les => Register::ES,
+        Mnemonic::Lds => Register::DS,
         Mnemonic::Lfs => Register::FS,
         Mnemonic::Lgs => Register::GS,
         _ => Register::SS,
@@ -119,7 +114,9 @@ fn load_far_pointer(l: &mut Lift<'_>, mnemonic: Mnemonic) {
 }
 
 fn clock(l: &mut Lift<'_>) {
+    if l.is(mode::SYSTEM) && mode::cpl(l.mode) != 0 {
+        l.call(Id::CheckClock, &[]);
+    }
     let time = l.call(Id::Tsc, &[]);
-    l.set_part(RAX, time.trunc(Ty::I32));
-    l.set_part(RDX, time.shr(32).trunc(Ty::I32));
+    l.set_pair(time);
 }

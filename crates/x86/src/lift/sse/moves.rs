@@ -4,6 +4,7 @@ use super::super::{DEST, Lift, SRC};
 use crate::helpers::Id;
 use crate::state::{self, RDI};
 use iced_x86::{Mnemonic, OpKind, Register};
+use mynah_guest::Access;
 use mynah_ir::{Lane, MemOp, Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
@@ -93,11 +94,23 @@ fn masked(l: &Lift<'_>) {
         .map(|op| l.insn.op_register(op))
         .collect();
     let &[data, mask] = registers.as_slice() else { unreachable!("MASKMOVDQU has two registers") };
-    let bytes = if l.insn.op_kind(DEST) == OpKind::MemorySegEDI { 4 } else { 8 };
-    let address = l.segmented(l.insn.memory_segment(), l.address_of_size(l.get(RDI), bytes));
+    let address = l.masked_address(16);
     l.set(state::SCRATCH0, l.xmm(data));
     l.set(state::SCRATCH1, l.xmm(mask));
     l.call(Id::MaskedStore, &[address]);
+}
+
+impl<'b> Lift<'b> {
+    /// The address of the implied memory operand of MASKMOVQ and MASKMOVDQU.
+    pub(in crate::lift) fn masked_address(&self, bytes: u64) -> V<'b> {
+        let size = match self.insn.op_kind(DEST) {
+            OpKind::MemorySegDI => 2,
+            OpKind::MemorySegEDI => 4,
+            _ => 8,
+        };
+        let offset = self.address_of_size(self.get(RDI), size);
+        self.linear(self.insn.memory_segment(), offset, bytes, || Access::Write)
+    }
 }
 
 /// PEXTRx, EXTRACTPS: to memory, or to a register with zeros above.

@@ -1,0 +1,396 @@
+//! The system machine's memory: page tables, and a TLB before them.
+
+use crate::phys::PAGE;
+use crate::tlb::{Fill, Tlb};
+use crate::{Access, Cause, MemFault, Memory, Phys, Unit, host};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the guest's page tables say of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// Physical address of its 4 KiB.
+    pub pa: u64,
+    /// Whether it may be written without another walk: permitted, and marked dirty already.
+    pub writable: bool,
+    /// Whether it stays where it is when the address space changes.
+    pub global: bool,
+    /// Bytes that the guest's page covers, 4096 or more: [`Memory::flush_page`] forgets them all.
+    pub span: u64,
+}
+
+/// A guest architecture's walk of its page tables.
+pub trait Walk: Send + 'static {
+    /// Where the page of `va` is, for an access with the rights of `space`; marks it accessed, and
+    /// dirty if it is to be written. The error is the architecture's code for the refusal.
+    fn walk(&mut self, phys: &Phys, va: u64, access: Access, space: u8) -> Result<Page, u32>;
+}
+
+/// Guest memory behind page tables.
+pub struct Paged<W> {
+    /// The registers that govern paging.
+    pub walker: W,
+    phys: Arc<Phys>,
+    tlb: Arc<Tlb>,
+    space: u8,
+    /// Where parts of pages larger than 4 KiB may be in the TLB, by 2 MiB.
+    large: Filter,
+    /// Virtual pages that [`Memory::locate`] was asked for since the last [`Memory::take_moved`].
+    located: Filter,
+    moved: bool,
+}
+
+/// Numbers that may have been inserted: one bit for each number modulo 4096.
+struct Filter([u64; 64]);
+
+impl Default for Filter {
+    fn default() -> Filter {
+        Filter([0; 64])
+    }
+}
+
+impl Filter {
+    fn insert(&mut self, n: u64) {
+        self.0[(n / 64 % 64) as usize] |= 1 << (n % 64);
+    }
+
+    fn may_hold(&self, n: u64) -> bool {
+        self.0[(n / 64 % 64) as usize] >> (n % 64) & 1 != 0
+    }
+}
+
+/// Where an access goes.
+enum Target {
+    /// To memory, at a host address.
+    Host(u64),
+    /// Nowhere: a write to ROM.
+    Nowhere,
+    /// To a device, at a physical address.
+    Io(u64),
+}
+
+/// The unit in which large pages are remembered.
+const LARGE: u64 = 2 << 20;
+
+/// Serialises atomic accesses that the host cannot make atomic: across pages, and to devices.
+static SPLIT: Mutex<()> = Mutex::new(());
+
+impl<W: Walk> Paged<W> {
+    /// Memory `phys` as `walker` shows it.
+    pub fn new(walker: W, phys: Arc<Phys>) -> Paged<W> {
+        let tlb = Arc::new(Tlb::new());
+        phys.register(&tlb);
+        Paged {
+            walker,
+            phys,
+            tlb,
+            space: 0,
+            large: Filter::default(),
+            located: Filter::default(),
+            moved: false,
+        }
+    }
+
+    /// The machine's physical memory.
+    pub fn phys(&self) -> &Arc<Phys> {
+        &self.phys
+    }
+
+    /// The physical address of `va`, as a debugger asks: without rights, faults or marks other
+    /// than those of a read.
+    pub fn physical(&mut self, va: u64) -> Option<u64> {
+        let page = self.walker.walk(&self.phys, va, Access::Read, 0).ok()?;
+        Some(self.phys.masked(page.pa) + va % PAGE)
+    }
+
+    /// Where `bytes` at `va`, within one page, are for this access.
+    fn target(&mut self, va: u64, bytes: usize, access: Access) -> Result<Target, MemFault> {
+        let fault = |cause| MemFault { va, access, cause };
+        let walked = self.walker.walk(&self.phys, va, access, self.space);
+        let page = walked.map_err(|code| fault(Cause::Refused(code)))?;
+        if page.span > PAGE {
+            let first = va / page.span * page.span;
+            (0..page.span.div_ceil(LARGE)).for_each(|n| self.large.insert(first / LARGE + n));
+        }
+        let pa = self.phys.masked(page.pa);
+        let Some((host, writable)) = self.phys.host(pa) else {
+            return Ok(Target::Io(pa + va % PAGE));
+        };
+        let write = access == Access::Write && writable;
+        self.tlb.fill(
+            self.space,
+            va,
+            host,
+            page.global,
+            Fill {
+                read: access != Access::Fetch,
+                // Filled before it is asked whether there is code: whoever declares code after this
+                // finds the entry.
+                write: write && page.writable,
+                fetch: access == Access::Fetch,
+                slow: false,
+            },
+        );
+        if access == Access::Write {
+            if !writable {
+                return Ok(Target::Nowhere);
+            }
+            if self.phys.has_code(pa) {
+                let slow = Fill { write: page.writable, slow: true, ..Fill::default() };
+                self.tlb.fill(self.space, va, host, page.global, slow);
+                let at = pa + va % PAGE;
+                if let Some(code) = self.phys.code_in(at..at + bytes as u64) {
+                    let va = va + (code - at);
+                    return Err(MemFault { va, access, cause: Cause::Code });
+                }
+            }
+        }
+        Ok(Target::Host(host + va % PAGE))
+    }
+
+    /// As [`Paged::target`], by the TLB if it knows.
+    #[inline]
+    fn find(&mut self, va: u64, bytes: usize, access: Access) -> Result<Target, MemFault> {
+        let entry = self.tlb.entry(self.space, va);
+        let page = va / PAGE * PAGE;
+        let known = match access {
+            Access::Read => entry.reads(page),
+            Access::Write => entry.writes(page),
+            Access::Fetch => entry.fetches(page),
+        };
+        if known { Ok(Target::Host(entry.host(va))) } else { self.target(va, bytes, access) }
+    }
+
+    /// Calls `each` with the parts of `len` bytes at `va`, one for each page.
+    fn parts(
+        &mut self,
+        va: u64,
+        len: usize,
+        access: Access,
+        mut each: impl FnMut(&Phys, Target, Range<usize>) -> Result<(), MemFault>,
+    ) -> Result<(), MemFault> {
+        let mut done = 0;
+        while done < len {
+            let at = va.wrapping_add(done as u64);
+            let count = ((PAGE - at % PAGE) as usize).min(len - done);
+            let target = self.find(at, count, access)?;
+            each(&self.phys, target, done..done + count)?;
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Checks that `len` bytes at `va` can be written.
+    fn check_write(&mut self, va: u64, len: usize) -> Result<(), MemFault> {
+        self.parts(va, len, Access::Write, |_, _, _| Ok(()))
+    }
+
+    fn is_split(va: u64, bytes: usize) -> bool {
+        va % PAGE + bytes as u64 > PAGE
+    }
+
+    fn old(&mut self, va: u64, bytes: u32) -> Result<u64, MemFault> {
+        Ok(match bytes {
+            1 => self.load::<u8>(va)?.into(),
+            2 => self.load::<u16>(va)?.into(),
+            4 => self.load::<u32>(va)?.into(),
+            _ => self.load::<u64>(va)?,
+        })
+    }
+}
+
+/// A device's registers are read and written in units of at most 8 bytes, each aligned.
+fn io_units(len: usize, pa: u64) -> impl Iterator<Item = (usize, u8)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let left = len - at;
+        if left == 0 {
+            return None;
+        }
+        let natural = 1 << (pa + at as u64).trailing_zeros().min(3);
+        let unit = [8, 4, 2, 1].into_iter().find(|&u| u <= left && u <= natural)?;
+        at += unit;
+        Some((at - unit, unit as u8))
+    })
+}
+
+impl<W: Walk> Memory for Paged<W> {
+    const PAGED: bool = true;
+
+    #[inline(always)]
+    fn try_load<U: Unit>(&mut self, va: u64) -> Option<U> {
+        let entry = self.tlb.entry(self.space, va);
+        let last = va.wrapping_add(U::BYTES as u64 - 1);
+        if entry.reads(last & !(PAGE - 1)) { U::try_load(entry.host(va)) } else { None }
+    }
+
+    #[inline(always)]
+    fn try_store<U: Unit>(&mut self, va: u64, value: U) -> Option<()> {
+        let entry = self.tlb.entry(self.space, va);
+        let last = va.wrapping_add(U::BYTES as u64 - 1);
+        if entry.writes(last & !(PAGE - 1)) { value.try_store(entry.host(va)) } else { None }
+    }
+
+    fn load<U: Unit>(&mut self, va: u64) -> Result<U, MemFault> {
+        if Self::is_split(va, U::BYTES) {
+            let mut bytes = [0; 16];
+            self.read(va, &mut bytes[..U::BYTES])?;
+            return Ok(U::narrow(u128::from_le_bytes(bytes)));
+        }
+        match self.find(va, U::BYTES, Access::Read)? {
+            Target::Host(host) => U::load(host).map_err(|fault| MemFault { va, ..fault }),
+            Target::Nowhere => Ok(U::narrow(u128::MAX)),
+            Target::Io(pa) => Ok(self.phys.read_io(pa)),
+        }
+    }
+
+    fn store<U: Unit>(&mut self, va: u64, value: U) -> Result<(), MemFault> {
+        if Self::is_split(va, U::BYTES) {
+            self.check_write(va, U::BYTES)?;
+            return self.write(va, &value.widen().to_le_bytes()[..U::BYTES]);
+        }
+        match self.find(va, U::BYTES, Access::Write)? {
+            Target::Host(host) => value.store(host).map_err(|fault| MemFault { va, ..fault }),
+            Target::Nowhere => Ok(()),
+            Target::Io(pa) => {
+                self.phys.write_io(pa, value);
+                Ok(())
+            }
+        }
+    }
+
+    fn compare_exchange(
+        &mut self,
+        va: u64,
+        bytes: u32,
+        expected: u64,
+        new: u64,
+    ) -> Result<u64, MemFault> {
+        if !Self::is_split(va, bytes as usize)
+            && let Target::Host(host) = self.find(va, bytes as usize, Access::Write)?
+        {
+            let found = host::compare_exchange(host, bytes, expected, new);
+            return found.map_err(|fault| MemFault { va, ..fault });
+        }
+        self.check_write(va, bytes as usize)?;
+        let _alone = SPLIT.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.old(va, bytes)?;
+        if old == expected {
+            self.write(va, &new.to_le_bytes()[..bytes as usize])?;
+        }
+        Ok(old)
+    }
+
+    fn compare_exchange128(
+        &mut self,
+        va: u64,
+        expected: u128,
+        new: u128,
+    ) -> Result<u128, MemFault> {
+        if let Target::Host(host) = self.find(va, 16, Access::Write)? {
+            let found = host::compare_exchange128(host, expected, new);
+            return found.map_err(|fault| MemFault { va, ..fault });
+        }
+        let _alone = SPLIT.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.load(va)?;
+        if old == expected {
+            self.store(va, new)?;
+        }
+        Ok(old)
+    }
+
+    fn read(&mut self, va: u64, buffer: &mut [u8]) -> Result<(), MemFault> {
+        self.parts(va, buffer.len(), Access::Read, |phys, target, part| {
+            match target {
+                Target::Host(host) => host::copy_in(host, &mut buffer[part])?,
+                Target::Nowhere => buffer[part].fill(0xff),
+                Target::Io(pa) => {
+                    for (at, unit) in io_units(part.len(), pa) {
+                        let value = phys.io().read(pa + at as u64, unit).to_le_bytes();
+                        let to = part.start + at;
+                        buffer[to..to + unit as usize].copy_from_slice(&value[..unit as usize]);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, va: u64, bytes: &[u8]) -> Result<(), MemFault> {
+        self.parts(va, bytes.len(), Access::Write, |phys, target, part| {
+            match target {
+                Target::Host(host) => host::copy_out(host, &bytes[part])?,
+                Target::Nowhere => {}
+                Target::Io(pa) => {
+                    for (at, unit) in io_units(part.len(), pa) {
+                        let mut value = [0; 8];
+                        let from = part.start + at;
+                        value[..unit as usize].copy_from_slice(&bytes[from..from + unit as usize]);
+                        phys.io().write(pa + at as u64, unit, u64::from_le_bytes(value));
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn locate(&mut self, va: u64) -> Result<u64, MemFault> {
+        self.located.insert(va / PAGE);
+        match self.find(va, 1, Access::Fetch)? {
+            Target::Host(host) => Ok(self.phys.at_host(host)),
+            // Code cannot be fetched from a device.
+            Target::Nowhere | Target::Io(_) => {
+                Err(MemFault { va, access: Access::Fetch, cause: Cause::Bus })
+            }
+        }
+    }
+
+    fn locate_write(&mut self, va: u64) -> Result<u64, MemFault> {
+        let page = self.walker.walk(&self.phys, va, Access::Write, self.space);
+        let page = page.map_err(|code| MemFault {
+            va,
+            access: Access::Write,
+            cause: Cause::Refused(code),
+        })?;
+        Ok(self.phys.masked(page.pa) + va % PAGE)
+    }
+
+    fn set_space(&mut self, space: u8) {
+        self.space = space;
+    }
+
+    fn space(&self) -> u8 {
+        self.space
+    }
+
+    fn flush(&mut self, globals: bool) {
+        self.tlb.flush(globals);
+        if globals {
+            self.large = Filter::default();
+        }
+        self.moved = true;
+    }
+
+    fn flush_page(&mut self, va: u64) {
+        if self.large.may_hold(va / LARGE) {
+            // Which entries are parts of the large page is not known.
+            return self.flush(true);
+        }
+        self.tlb.flush_page(va);
+        let page = va / PAGE;
+        // A block may begin on the page before.
+        let before = self.located.may_hold(page.wrapping_sub(1));
+        self.moved |= before || self.located.may_hold(page);
+    }
+
+    fn take_moved(&mut self) -> bool {
+        if self.moved {
+            self.located = Filter::default();
+        }
+        std::mem::take(&mut self.moved)
+    }
+
+    fn tlb(&self) -> usize {
+        self.tlb.address()
+    }
+}

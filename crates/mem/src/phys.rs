@@ -1,0 +1,275 @@
+//! Guest-physical memory: RAM, ROM, and everything else, which is I/O.
+
+use crate::tlb::Tlb;
+use crate::{Unit, host};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Memory-mapped I/O: what answers at physical addresses that are no memory.
+pub trait Io: Send + Sync {
+    /// The value of `bytes` (1, 2, 4, 8) at `pa`.
+    fn read(&self, pa: u64, bytes: u8) -> u64;
+    /// Stores `value` of `bytes` (1, 2, 4, 8) at `pa`.
+    fn write(&self, pa: u64, bytes: u8, value: u64);
+}
+
+/// A range of physical addresses that is memory. `start` and `len` are multiples of 4 KiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Ram {
+    /// First physical address.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Host address of its first byte; the memory there stays mapped for as long as the [`Phys`]
+    /// lives.
+    pub host: u64,
+    /// Whether the guest may not write it: writes go nowhere.
+    pub read_only: bool,
+}
+
+/// Called with the range of physical addresses whose translated bytes were written from outside
+/// the vCPUs.
+type Written = Box<dyn Fn(Range<u64>) + Send + Sync>;
+
+/// Guest-physical memory, as all vCPUs of a machine see it.
+pub struct Phys {
+    ram: Box<[Area]>,
+    io: Arc<dyn Io>,
+    /// Address bits that are there: bit 20 may be held at 0.
+    mask: AtomicU64,
+    tlbs: Mutex<Vec<Weak<Tlb>>>,
+    written: Mutex<Option<Written>>,
+    any_code: AtomicBool,
+}
+
+struct Area {
+    ram: Ram,
+    /// For each page, which of its 64 lines of 64 bytes hold translated code.
+    code: Box<[AtomicU64]>,
+}
+
+/// Bytes of a page.
+pub(crate) const PAGE: u64 = 4096;
+/// Bytes of a line, the unit in which code is known to be there.
+const LINE: u64 = 64;
+
+impl std::fmt::Debug for Phys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.ram.iter().map(|area| area.ram)).finish()
+    }
+}
+
+impl Phys {
+    /// Memory as `ram` says, and `io` at all other addresses.
+    ///
+    /// # Panics
+    /// If areas overlap or are not made of whole pages.
+    pub fn new(mut ram: Vec<Ram>, io: Arc<dyn Io>) -> Arc<Phys> {
+        ram.sort_by_key(|r| r.start);
+        let whole = ram.iter().all(|r| (r.start | r.len | r.host).is_multiple_of(PAGE));
+        assert!(whole, "memory is made of whole pages");
+        let apart = ram.windows(2).all(|w| w[0].start + w[0].len <= w[1].start);
+        assert!(apart, "areas of memory overlap");
+        let area =
+            |ram: Ram| Area { ram, code: (0..ram.len / PAGE).map(|_| AtomicU64::new(0)).collect() };
+        Arc::new(Phys {
+            ram: ram.into_iter().map(area).collect(),
+            io,
+            mask: AtomicU64::new(u64::MAX),
+            tlbs: Mutex::default(),
+            written: Mutex::default(),
+            any_code: AtomicBool::new(false),
+        })
+    }
+
+    /// Installs what is called when translated bytes are written by something else than a vCPU.
+    pub fn on_written(&self, hook: impl Fn(Range<u64>) + Send + Sync + 'static) {
+        *lock(&self.written) = Some(Box::new(hook));
+    }
+
+    /// Lets address bit 20 through, or holds it at 0. The caller flushes the TLBs of all vCPUs.
+    pub fn set_a20(&self, on: bool) {
+        self.mask.store(if on { u64::MAX } else { !(1 << 20) }, Ordering::SeqCst);
+    }
+
+    /// Whether address bit 20 is let through.
+    pub fn a20(&self) -> bool {
+        self.mask.load(Ordering::SeqCst) == u64::MAX
+    }
+
+    pub(crate) fn register(&self, tlb: &Arc<Tlb>) {
+        let mut tlbs = lock(&self.tlbs);
+        tlbs.retain(|t| t.strong_count() > 0);
+        tlbs.push(Arc::downgrade(tlb));
+    }
+
+    /// `pa` as it leaves the processor.
+    #[inline]
+    pub(crate) fn masked(&self, pa: u64) -> u64 {
+        pa & self.mask.load(Ordering::Relaxed)
+    }
+
+    fn area(&self, pa: u64) -> Option<&Area> {
+        let after = self.ram.partition_point(|area| area.ram.start <= pa);
+        let area = &self.ram[after.checked_sub(1)?];
+        (pa - area.ram.start < area.ram.len).then_some(area)
+    }
+
+    /// The host address of the memory at `pa`, and whether it may be written. `pa` is masked.
+    pub(crate) fn host(&self, pa: u64) -> Option<(u64, bool)> {
+        let area = self.area(pa)?;
+        Some((area.ram.host + (pa - area.ram.start), !area.ram.read_only))
+    }
+
+    /// The physical address of the memory at host address `host`.
+    pub(crate) fn at_host(&self, host: u64) -> u64 {
+        let area = self.ram.iter().find(|area| host.wrapping_sub(area.ram.host) < area.ram.len);
+        area.map_or(u64::MAX, |area| area.ram.start + (host - area.ram.host))
+    }
+
+    pub(crate) fn io(&self) -> &dyn Io {
+        &*self.io
+    }
+
+    /// The value at `pa`, which is a multiple of its width: for walks of page tables.
+    pub fn load<U: Unit>(&self, pa: u64) -> U {
+        let pa = self.masked(pa);
+        match self.host(pa) {
+            Some((host, _)) => U::try_load(host).unwrap_or(U::narrow(u128::MAX)),
+            None => self.read_io(pa),
+        }
+    }
+
+    /// Stores `value` at `pa`, which is a multiple of its width.
+    pub fn store<U: Unit>(&self, pa: u64, value: U) {
+        let pa = self.masked(pa);
+        match self.host(pa) {
+            Some((host, true)) => {
+                self.wrote(pa..pa + U::BYTES as u64);
+                let _ = value.try_store(host);
+            }
+            Some(_) => {}
+            None => self.write_io(pa, value),
+        }
+    }
+
+    /// Atomically stores `new` at `pa` if the `bytes`-wide (4, 8) value there is `old`; yields the
+    /// value found: for accessed and dirty bits. Where there is no memory nothing is stored.
+    pub fn compare_exchange(&self, pa: u64, bytes: u32, old: u64, new: u64) -> u64 {
+        let pa = self.masked(pa);
+        match self.host(pa) {
+            Some((host, true)) => host::compare_exchange(host, bytes, old, new).unwrap_or(old),
+            _ => old,
+        }
+    }
+
+    /// Copies memory at `pa` into `buffer`; zeros where there is none.
+    pub fn read(&self, pa: u64, buffer: &mut [u8]) {
+        for (i, byte) in buffer.iter_mut().enumerate() {
+            let at = self.masked(pa.wrapping_add(i as u64));
+            *byte = self.host(at).and_then(|(host, _)| u8::try_load(host)).unwrap_or(0);
+        }
+    }
+
+    pub(crate) fn read_io<U: Unit>(&self, pa: u64) -> U {
+        if U::BYTES == 16 {
+            let low = u128::from(self.io.read(pa, 8));
+            return U::narrow(low | u128::from(self.io.read(pa + 8, 8)) << 64);
+        }
+        U::narrow(self.io.read(pa, U::BYTES as u8).into())
+    }
+
+    pub(crate) fn write_io<U: Unit>(&self, pa: u64, value: U) {
+        let wide = value.widen();
+        if U::BYTES == 16 {
+            self.io.write(pa, 8, wide as u64);
+            self.io.write(pa + 8, 8, (wide >> 64) as u64);
+        } else {
+            self.io.write(pa, U::BYTES as u8, wide as u64);
+        }
+    }
+
+    // ── code ─────────────────────────────────────────────────────────────────────────────────
+
+    /// The lines of `range`, which lies within one page, as bits.
+    fn lines(range: &Range<u64>) -> u64 {
+        let first = range.start % PAGE / LINE;
+        let last = (range.end - 1) % PAGE / LINE;
+        (u64::MAX >> (63 - (last - first))) << first
+    }
+
+    /// Declares that the bytes in `range`, within one page, are about to be fetched and
+    /// translated: writes to their lines meet [`crate::Cause::Code`] from now on. Whether there is
+    /// memory.
+    pub fn watch(&self, range: Range<u64>) -> bool {
+        let Some(area) = self.area(range.start) else { return false };
+        let offset = range.start - area.ram.start;
+        let lines = Phys::lines(&range);
+        let word = &area.code[(offset / PAGE) as usize];
+        self.any_code.store(true, Ordering::SeqCst);
+        if word.fetch_or(lines, Ordering::SeqCst) == 0 {
+            let host = area.ram.host + offset / PAGE * PAGE;
+            for tlb in lock(&self.tlbs).iter().filter_map(Weak::upgrade) {
+                tlb.slow_writes(host);
+            }
+        }
+        true
+    }
+
+    /// The whole lines that `range` touches: all translations of code in them are to be forgotten
+    /// when `range` is written, so that [`Phys::unwatch`] can let the write happen.
+    pub fn lines_around(range: Range<u64>) -> Range<u64> {
+        range.start / LINE * LINE..range.end.div_ceil(LINE) * LINE
+    }
+
+    /// Takes back [`Phys::watch`] for the lines of `range`, whose translations are forgotten.
+    pub fn unwatch(&self, range: Range<u64>) {
+        let mut pa = range.start;
+        while pa < range.end {
+            let end = (pa / PAGE * PAGE + PAGE).min(range.end);
+            if let Some(area) = self.area(pa) {
+                let word = &area.code[((pa - area.ram.start) / PAGE) as usize];
+                word.fetch_and(!Phys::lines(&(pa..end)), Ordering::SeqCst);
+            }
+            pa = end;
+        }
+    }
+
+    /// Whether a page holds translated code.
+    pub(crate) fn has_code(&self, pa: u64) -> bool {
+        self.area(pa).is_some_and(|area| {
+            area.code[((pa - area.ram.start) / PAGE) as usize].load(Ordering::SeqCst) != 0
+        })
+    }
+
+    /// The first address of `range`, within one page, on a line that holds translated code.
+    pub(crate) fn code_in(&self, range: Range<u64>) -> Option<u64> {
+        let area = self.area(range.start)?;
+        let word = &area.code[((range.start - area.ram.start) / PAGE) as usize];
+        let lines = word.load(Ordering::SeqCst) & Phys::lines(&range);
+        let line = range.start / PAGE * PAGE + u64::from(lines.trailing_zeros()) * LINE;
+        (lines != 0).then(|| line.max(range.start))
+    }
+
+    /// To be called before memory in `range` is written by something else than a vCPU.
+    pub fn wrote(&self, range: Range<u64>) {
+        if !self.any_code.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut pa = range.start;
+        while pa < range.end {
+            let end = (pa / PAGE * PAGE + PAGE).min(range.end);
+            if self.code_in(pa..end).is_some()
+                && let Some(hook) = &*lock(&self.written)
+            {
+                hook(pa..end);
+            }
+            pa = end;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

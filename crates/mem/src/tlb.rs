@@ -1,0 +1,193 @@
+//! The TLB: where a page of virtual addresses lies in the host, as compiled code looks it up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is known of one page of virtual addresses (4 KiB). A tag is the page's address if accesses
+/// of its kind may go straight to the host; any other value sends them the long way.
+///
+/// Only the vCPU's own thread fills entries; any thread may make a write go the long way.
+#[derive(Debug)]
+#[repr(C)]
+pub struct TlbEntry {
+    read: AtomicU64,
+    write: AtomicU64,
+    fetch: AtomicU64,
+    /// What added to a virtual address makes the host address.
+    addend: AtomicU64,
+}
+
+/// No page's address.
+const NONE: u64 = u64::MAX;
+
+/// Set in a write tag: the page may be written, the long way only.
+const SLOW: u64 = 1;
+
+/// Set in a fetch tag: the page is global.
+const GLOBAL: u64 = 1;
+
+/// What a fetch tag says of a page.
+const PAGE: u64 = !0xfff;
+
+impl TlbEntry {
+    /// Entries for each space.
+    pub const COUNT: usize = 1024;
+    /// Number of spaces.
+    pub const SPACES: usize = 3;
+    /// Byte offset of the tag for reading.
+    pub const READ: usize = std::mem::offset_of!(TlbEntry, read);
+    /// Byte offset of the tag for writing.
+    pub const WRITE: usize = std::mem::offset_of!(TlbEntry, write);
+    /// Byte offset of what makes a host address of a virtual one.
+    pub const ADDEND: usize = std::mem::offset_of!(TlbEntry, addend);
+
+    const fn new() -> TlbEntry {
+        TlbEntry {
+            read: AtomicU64::new(NONE),
+            write: AtomicU64::new(NONE),
+            fetch: AtomicU64::new(NONE),
+            addend: AtomicU64::new(0),
+        }
+    }
+
+    fn clear(&self) {
+        for tag in [&self.read, &self.write, &self.fetch] {
+            tag.store(NONE, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether reads of the page at `page` go straight to the host.
+    #[inline(always)]
+    pub(crate) fn reads(&self, page: u64) -> bool {
+        self.read.load(Ordering::Relaxed) == page
+    }
+
+    /// Whether writes to the page at `page` go straight to the host.
+    #[inline(always)]
+    pub(crate) fn writes(&self, page: u64) -> bool {
+        self.write.load(Ordering::Acquire) == page
+    }
+
+    /// Whether the page at `page` may be written, straight or the long way.
+    pub(crate) fn may_write(&self, page: u64) -> bool {
+        self.write.load(Ordering::Acquire) & !SLOW == page
+    }
+
+    /// Whether code may be fetched from the page at `page`.
+    #[inline(always)]
+    pub(crate) fn fetches(&self, page: u64) -> bool {
+        self.fetch.load(Ordering::Relaxed) == page
+    }
+
+    /// The host address of `va`.
+    #[inline(always)]
+    pub(crate) fn host(&self, va: u64) -> u64 {
+        va.wrapping_add(self.addend.load(Ordering::Relaxed))
+    }
+}
+
+/// What an entry permits besides what it permits already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fill {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) fetch: bool,
+    pub(crate) slow: bool,
+}
+
+/// One vCPU's TLB. Global pages are marked in a table of their own, which compiled code does not
+/// read.
+#[derive(Debug)]
+pub(crate) struct Tlb {
+    entries: Box<[TlbEntry]>,
+    /// Whether the entry of the same index is a global page's.
+    globals: Box<[AtomicU64]>,
+}
+
+impl Tlb {
+    pub(crate) fn new() -> Tlb {
+        let count = TlbEntry::COUNT * TlbEntry::SPACES;
+        Tlb {
+            entries: (0..count).map(|_| TlbEntry::new()).collect(),
+            globals: (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    pub(crate) fn address(&self) -> usize {
+        self.entries.as_ptr() as usize
+    }
+
+    #[inline(always)]
+    fn index(space: u8, va: u64) -> usize {
+        (space as usize % TlbEntry::SPACES) * TlbEntry::COUNT
+            + (va >> 12) as usize % TlbEntry::COUNT
+    }
+
+    #[inline(always)]
+    pub(crate) fn entry(&self, space: u8, va: u64) -> &TlbEntry {
+        &self.entries[Tlb::index(space, va)]
+    }
+
+    /// Adds what is known of the page of `va`, which lies at host address `host`.
+    pub(crate) fn fill(&self, space: u8, va: u64, host: u64, global: bool, fill: Fill) {
+        let page = va & PAGE;
+        let index = Tlb::index(space, va);
+        let entry = &self.entries[index];
+        let addend = host.wrapping_sub(page);
+        let same = entry.addend.load(Ordering::Relaxed) == addend
+            && (entry.reads(page) || entry.may_write(page) || entry.fetches(page));
+        if !same {
+            entry.clear();
+            entry.addend.store(addend, Ordering::Relaxed);
+        }
+        if fill.read {
+            entry.read.store(page, Ordering::Relaxed);
+        }
+        if fill.write {
+            let slow = if fill.slow { SLOW } else { 0 };
+            entry.write.store(page | slow, Ordering::SeqCst);
+        }
+        if fill.fetch {
+            entry.fetch.store(page, Ordering::Relaxed);
+        }
+        let bit = 1 << (index % 64);
+        let word = &self.globals[index / 64];
+        if global {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn flush(&self, globals: bool) {
+        for (index, entry) in self.entries.iter().enumerate() {
+            let global = self.globals[index / 64].load(Ordering::Relaxed) >> (index % 64) & GLOBAL;
+            if globals || global == 0 {
+                entry.clear();
+            }
+        }
+    }
+
+    /// Forgets the page of `va` in every space.
+    pub(crate) fn flush_page(&self, va: u64) {
+        for space in 0..TlbEntry::SPACES as u8 {
+            self.entry(space, va).clear();
+        }
+    }
+
+    /// Makes writes to the page at host address `host` go the long way. Called by any thread.
+    pub(crate) fn slow_writes(&self, host: u64) {
+        for entry in &self.entries {
+            let tag = entry.write.load(Ordering::SeqCst);
+            if tag != NONE && entry.host(tag & PAGE) == host {
+                // An entry that its vCPU changes at this moment is filled after it has looked at
+                // whether the page holds code.
+                let _ = entry.write.compare_exchange(
+                    tag,
+                    tag | SLOW,
+                    Ordering::SeqCst,
+                    Ordering::SeqCst,
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Memory behind page tables: TLB, faults, devices, written code.
+
+use mynah_mem::{Access, Cause, Io, MemFault, Memory, Page, Paged, Phys, Ram, Walk};
+use std::sync::{Arc, Mutex};
+
+const PAGE: u64 = 4096;
+
+/// Virtual page n is physical page n − 0x1000; refuses what `denied` says.
+#[derive(Default)]
+struct Linear {
+    denied: Vec<(u64, Access, u32)>,
+    clean: bool,
+    walks: u32,
+}
+
+impl Walk for Linear {
+    fn walk(&mut self, _: &Phys, va: u64, access: Access, _: u8) -> Result<Page, u32> {
+        self.walks += 1;
+        let page = va / PAGE;
+        if let Some(&(_, _, code)) = self.denied.iter().find(|(p, a, _)| *p == page && *a == access)
+        {
+            return Err(code);
+        }
+        let writable = !self.clean || access == Access::Write;
+        let pa = (page - 0x1000) * PAGE;
+        Ok(Page { pa, writable, global: page.is_multiple_of(2), span: PAGE })
+    }
+}
+
+/// Remembers what is written; reads as the address.
+#[derive(Default)]
+struct Registers(Mutex<Vec<(u64, u8, u64)>>);
+
+impl Io for Registers {
+    fn read(&self, pa: u64, _: u8) -> u64 {
+        pa
+    }
+    fn write(&self, pa: u64, bytes: u8, value: u64) {
+        self.0.lock().expect("no test panics with it").push((pa, bytes, value));
+    }
+}
+
+struct Rig {
+    memory: Paged<Linear>,
+    phys: Arc<Phys>,
+    registers: Arc<Registers>,
+}
+
+/// Four pages of RAM at 0, one page of ROM at 8 pages; devices elsewhere.
+fn rig() -> Rig {
+    let backing: &'static mut [[u8; 4096]] = Vec::leak(vec![[0; 4096]; 6]);
+    let host = (backing.as_mut_ptr() as u64).next_multiple_of(PAGE);
+    let ram = Ram { start: 0, len: 4 * PAGE, host, read_only: false };
+    let rom = Ram { start: 8 * PAGE, len: PAGE, host: host + 4 * PAGE, read_only: true };
+    let registers = Arc::new(Registers::default());
+    let phys = Phys::new(vec![ram, rom], registers.clone());
+    mynah_mem::host::signal::install(None);
+    Rig { memory: Paged::new(Linear::default(), phys.clone()), phys, registers }
+}
+
+const BASE: u64 = 0x1000 * PAGE;
+
+#[test]
+fn values_go_where_the_walk_says_and_the_tlb_remembers() {
+    let mut rig = rig();
+    assert_eq!(rig.memory.try_load::<u32>(BASE + 8), None);
+    assert_eq!(rig.memory.store(BASE + 8, 0x1234_5678_u32), Ok(()));
+    assert_eq!(rig.memory.try_load::<u32>(BASE + 8), Some(0x1234_5678));
+    assert_eq!(rig.phys.load::<u16>(8), 0x5678);
+    let walks = rig.memory.walker.walks;
+    assert_eq!(rig.memory.load::<u64>(BASE), Ok(0));
+    assert_eq!(rig.memory.walker.walks, walks);
+}
+
+#[test]
+fn an_access_across_pages_checks_both_before_it_writes() {
+    let mut rig = rig();
+    rig.memory.walker.denied.push((0x1001, Access::Write, 7));
+    let va = BASE + PAGE - 2;
+    let fault = MemFault { va: BASE + PAGE, access: Access::Write, cause: Cause::Refused(7) };
+    assert_eq!(rig.memory.store(va, u32::MAX), Err(fault));
+    assert_eq!(rig.memory.load::<u32>(va), Ok(0));
+    let va = va + 2 * PAGE;
+    assert_eq!(rig.memory.store(va, 0xaabb_ccdd_u32), Ok(()));
+    assert_eq!(rig.memory.load::<u32>(va), Ok(0xaabb_ccdd));
+    assert_eq!(rig.memory.try_load::<u32>(va), None, "never by one entry");
+}
+
+#[test]
+fn devices_are_asked_each_time_and_rom_is_not_written() {
+    let mut rig = rig();
+    let va = BASE + 5 * PAGE + 16;
+    assert_eq!(rig.memory.load::<u32>(va), Ok((5 * PAGE + 16) as u32));
+    assert_eq!(rig.memory.store(va, 7_u16), Ok(()));
+    assert_eq!(*rig.registers.0.lock().expect("unpoisoned"), [(5 * PAGE + 16, 2, 7)]);
+    let rom = BASE + 8 * PAGE;
+    assert_eq!(rig.memory.store(rom, 1_u8), Ok(()));
+    assert_eq!(rig.memory.load::<u8>(rom), Ok(0));
+}
+
+#[test]
+fn the_first_write_to_a_clean_page_walks_again() {
+    let mut rig = rig();
+    rig.memory.walker.clean = true;
+    assert_eq!(rig.memory.load::<u8>(BASE), Ok(0));
+    assert_eq!(rig.memory.try_store(BASE, 1_u8), None);
+    assert_eq!(rig.memory.store(BASE, 1_u8), Ok(()));
+    assert_eq!(rig.memory.try_store(BASE, 2_u8), Some(()));
+}
+
+#[test]
+fn flushing_keeps_global_pages_unless_told() {
+    let mut rig = rig();
+    for page in 0..2 {
+        assert_eq!(rig.memory.load::<u8>(BASE + page * PAGE), Ok(0));
+    }
+    rig.memory.flush(false);
+    assert!(rig.memory.try_load::<u8>(BASE).is_some(), "even pages are global");
+    assert!(rig.memory.try_load::<u8>(BASE + PAGE).is_none());
+    rig.memory.flush_page(BASE);
+    assert!(rig.memory.try_load::<u8>(BASE).is_none());
+}
+
+#[test]
+fn writes_to_translated_lines_are_caught_and_others_on_the_page_are_not() {
+    let mut rig = rig();
+    assert_eq!(rig.memory.store(BASE + 100, 1_u8), Ok(()));
+    assert_eq!(rig.memory.locate(BASE + 64), Ok(64));
+    assert!(rig.phys.watch(64..72));
+    assert_eq!(rig.memory.try_store(BASE + 100, 1_u8), None, "the entry has become slow");
+    let caught = |va| Err(MemFault { va, access: Access::Write, cause: Cause::Code });
+    assert_eq!(rig.memory.store(BASE + 100, 1_u8), caught(BASE + 100));
+    assert_eq!(rig.memory.write(BASE + 32, &[0; 64]), caught(BASE + 64));
+    assert_eq!(rig.memory.store(BASE + 128, 1_u8), Ok(()));
+    assert_eq!(rig.memory.locate_write(BASE + 100), Ok(100));
+    rig.phys.unwatch(Phys::lines_around(100..101));
+    assert_eq!(rig.memory.store(BASE + 100, 2_u8), Ok(()));
+    assert!(rig.memory.try_store(BASE + 100, 3_u8).is_some(), "the page has no code any more");
+}
+
+#[test]
+fn a_write_from_outside_to_translated_bytes_is_reported() {
+    let rig = rig();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = told.clone();
+    rig.phys.on_written(move |range| log.lock().expect("unpoisoned").push(range));
+    rig.phys.wrote(0..PAGE);
+    rig.phys.watch(PAGE + 8..PAGE + 16);
+    rig.phys.wrote(0..PAGE);
+    rig.phys.wrote(PAGE + 63..2 * PAGE);
+    assert_eq!(*told.lock().expect("unpoisoned"), [PAGE + 63..2 * PAGE]);
+}
+
+#[test]
+fn a_change_of_mapping_is_told_once_and_only_if_code_was_located() {
+    let mut rig = rig();
+    assert!(!rig.memory.take_moved());
+    assert_eq!(rig.memory.load::<u8>(BASE), Ok(0));
+    rig.memory.flush_page(BASE);
+    assert!(!rig.memory.take_moved(), "a page of data");
+    assert_eq!(rig.memory.locate(BASE), Ok(0));
+    rig.memory.flush_page(BASE);
+    assert!(rig.memory.take_moved());
+    assert!(!rig.memory.take_moved());
+}
+
+#[test]
+fn the_address_line_at_bit_20_can_be_held_low() {
+    let rig = rig();
+    rig.phys.store(0, 5_u8);
+    rig.phys.set_a20(false);
+    assert_eq!(rig.phys.load::<u8>(1 << 20), 5);
+    rig.phys.set_a20(true);
+    assert_ne!(rig.phys.load::<u8>(1 << 20), 5);
+}

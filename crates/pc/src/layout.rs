@@ -1,0 +1,71 @@
+//! Where things are in the PC's physical address space and among its ports and interrupts.
+
+use std::ops::Range;
+
+/// End of conventional memory; the video adapter's window follows.
+pub(crate) const CONVENTIONAL_END: u64 = 0xa_0000;
+/// The video adapter's window.
+pub(crate) const VIDEO: Range<u64> = 0xa_0000..0xc_0000;
+/// Start of the extended BIOS data area.
+pub(crate) const EBDA: u64 = 0x9_fc00;
+/// Where option ROMs and the firmware's shadow lie.
+pub(crate) const SHADOW: Range<u64> = 0xc_0000..0x10_0000;
+/// Where the board puts its tables when no firmware does.
+pub(crate) const TABLES: Range<u64> = 0xe_0000..0x10_0000;
+/// Start of extended memory.
+pub(crate) const EXTENDED: u64 = 0x10_0000;
+/// Most RAM below 4 GiB: devices have what is above.
+pub(crate) const LOW_END: u64 = 0xc000_0000;
+/// Start of RAM above 4 GiB.
+pub(crate) const HIGH: u64 = 1 << 32;
+/// Where PCI devices' memory windows are.
+pub(crate) const PCI_MEMORY: Range<u64> = 0xc000_0000..0xfec0_0000;
+
+/// Interrupt inputs of the 8259 pair and of the I/O APIC.
+pub(crate) mod irq {
+    /// The 8254, on the 8259.
+    pub(crate) const TIMER: u32 = 0;
+    /// The first serial port.
+    pub(crate) const COM1: u32 = 4;
+    /// The real-time clock.
+    pub(crate) const RTC: u32 = 8;
+}
+
+/// Ports.
+pub(crate) mod port {
+    use std::ops::Range;
+
+    /// The first 8259.
+    pub(crate) const PIC1: Range<u64> = 0x20..0x22;
+    /// The second 8259.
+    pub(crate) const PIC2: Range<u64> = 0xa0..0xa2;
+    /// The 8259s' edge and level control.
+    pub(crate) const ELCR: Range<u64> = 0x4d0..0x4d2;
+    /// The 8254.
+    pub(crate) const TIMER: Range<u64> = 0x40..0x44;
+    /// The 8254's speaker gate.
+    pub(crate) const SPEAKER: Range<u64> = 0x61..0x62;
+    /// The clock and its memory.
+    pub(crate) const CMOS: Range<u64> = 0x70..0x72;
+    /// Where firmware reports its progress.
+    pub(crate) const POST: Range<u64> = 0x80..0x81;
+    /// Address bit 20 and reset.
+    pub(crate) const PORT_A: Range<u64> = 0x92..0x93;
+    /// The first serial port.
+    pub(crate) const COM1: Range<u64> = 0x3f8..0x400;
+    /// The exit device of tests.
+    pub(crate) const DEBUG_EXIT: Range<u64> = 0xf4..0xf8;
+}
+
+/// The ranges of RAM for a machine with `memory` bytes, a multiple of 4 KiB.
+pub(crate) fn ram(memory: u64) -> Vec<Range<u64>> {
+    let low = memory.min(LOW_END);
+    let mut ranges = vec![0..low.min(CONVENTIONAL_END)];
+    if low > SHADOW.start {
+        ranges.push(SHADOW.start..low);
+    }
+    if memory > LOW_END {
+        ranges.push(HIGH..HIGH + (memory - LOW_END));
+    }
+    ranges
+}

@@ -1,0 +1,138 @@
+//! The system machine: an emulated PC.
+//!
+//! [`Machine`] is what `mynah boot` runs. `board` has the devices and their wires, `layout` every
+//! address, `processor` what a vCPU does about interrupts and traps, `boot` how a machine starts,
+//! `console` the terminal.
+
+mod board;
+mod boot;
+mod buses;
+mod console;
+mod layout;
+mod processor;
+mod terminal;
+
+pub use board::End;
+pub use boot::BootError;
+
+use board::Board;
+use boot::linux;
+use mynah_engine::{Config, Engine, Stats, Vcpu};
+use mynah_mem::Paged;
+use mynah_x86::paging::Walker;
+use processor::{Guest, Processor};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What machine is made, and what it starts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// Number of vCPUs.
+    pub cpus: usize,
+    /// A kernel to start.
+    pub kernel: PathBuf,
+    /// The kernel's initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub append: String,
+    /// How guest code is run.
+    pub config: Config,
+}
+
+/// A PC, ready to be turned on.
+pub struct Machine {
+    board: Arc<Board>,
+    engine: Arc<Engine<Guest>>,
+    entry: boot::Entry,
+}
+
+impl Machine {
+    /// Makes the machine and puts what it starts into its memory.
+    ///
+    /// # Errors
+    /// A file cannot be read or is not what it should be, or the host lacks memory.
+    pub fn new(options: &Options) -> Result<Machine, BootError> {
+        let board = Board::new(options.memory, options.cpus)?;
+        let image = linux::Image {
+            kernel: &options.kernel,
+            initrd: options.initrd.as_deref(),
+            command_line: &options.append,
+            rsdp: None,
+        };
+        let entry = linux::load(&image, &board.ram, options.memory)?;
+        mynah_mem::host::signal::install(None);
+        let engine = Engine::new(options.config, board.phys.clone())
+            .map_err(|e| BootError::new(e.to_string()))?;
+        let written = Arc::downgrade(&engine);
+        board.phys.on_written(move |range| {
+            if let Some(engine) = written.upgrade() {
+                engine.rewritten(mynah_mem::Phys::lines_around(range));
+            }
+        });
+        let phys = Arc::downgrade(&board.phys);
+        board.ram.on_write(move |range| {
+            if let Some(phys) = phys.upgrade() {
+                phys.wrote(range);
+            }
+        });
+        Ok(Machine { board, engine, entry })
+    }
+
+    /// Runs the machine, with the terminal as its serial console, until it ends.
+    pub fn run(&self) -> End {
+        let terminal = console::Terminal::raw();
+        let board = &self.board;
+        let timers = board.timers.clone();
+        let timer_thread = std::thread::spawn(move || timers.serve());
+        let input = board.clone();
+        std::thread::spawn(move || {
+            console::type_into(&input.uart, || input.end(End::Quit));
+        });
+        let mut vcpus = Vec::new();
+        for number in 0..board.lines.len() {
+            let (board, engine, entry) = (board.clone(), self.engine.clone(), self.entry);
+            let thread = std::thread::Builder::new().name(format!("mynah-vcpu{number}"));
+            let started = thread.spawn(move || vcpu(&board, engine, number, entry));
+            match started {
+                Ok(thread) => vcpus.push(thread),
+                Err(error) => tracing::error!("vCPU {number} cannot start: {error}"),
+            }
+        }
+        board.timers.start();
+        let end = board.wait();
+        for thread in vcpus {
+            let _ = thread.join();
+        }
+        let _ = timer_thread.join();
+        drop(terminal);
+        end
+    }
+
+    /// What the tiers did so far.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+}
+
+/// The thread of vCPU `number`.
+fn vcpu(board: &Arc<Board>, engine: Arc<Engine<Guest>>, number: usize, entry: boot::Entry) {
+    let state = mynah_x86::State::power_on();
+    let memory = Paged::new(Walker::new(&state), board.phys.clone());
+    let mut vcpu = Vcpu::new(engine, memory);
+    let cpu = &mut vcpu.cpu;
+    cpu.core.ports = Some(board.ports.clone());
+    cpu.core.pc = mynah_x86::state::RESET_PC;
+    if number == 0 {
+        match entry.apply(&board.ram, &mut cpu.state) {
+            Ok(pc) => cpu.core.pc = pc,
+            Err(error) => tracing::error!("{error}"),
+        }
+        mynah_x86::remap(cpu, true);
+    }
+    let line = board.lines[number].clone();
+    line.connect(cpu.core.attention.clone());
+    let mut processor = Processor { board: board.clone(), line, number, waits: number != 0 };
+    vcpu.run(&mut processor);
+}

@@ -1,0 +1,215 @@
+//! A vCPU in the machine: the wires that lead to it, and what it does about events.
+
+use crate::board::{Board, End};
+use mynah_bus::CpuLine;
+use mynah_engine::{ATTENTION, Cpu, Env, Event, Flow};
+use mynah_guest::Core;
+use mynah_mem::{Memory as _, Paged};
+use mynah_x86::events::{self, Shutdown};
+use mynah_x86::paging::Walker;
+use mynah_x86::{X86, trap};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// An x86 vCPU of the system machine.
+pub(crate) type Guest = X86<Paged<Walker>>;
+
+/// What is asked of a vCPU.
+#[derive(Clone, Copy, Default, Debug)]
+struct Requests {
+    /// INTR is high.
+    interrupt: bool,
+    nmi: bool,
+    init: bool,
+    startup: Option<u8>,
+    /// The meaning of physical addresses has changed.
+    remap: bool,
+    /// The machine ends.
+    end: bool,
+}
+
+impl Requests {
+    fn any(&self) -> bool {
+        self.interrupt || self.nmi || self.init || self.startup.is_some() || self.remap || self.end
+    }
+}
+
+/// The wires that lead to a vCPU.
+pub(crate) struct Line {
+    requests: Mutex<Requests>,
+    changed: Condvar,
+    /// The vCPU's attention word, once it is there.
+    attention: Mutex<Option<Arc<AtomicU32>>>,
+}
+
+impl Line {
+    pub(crate) fn new() -> Arc<Line> {
+        Arc::new(Line {
+            requests: Mutex::default(),
+            changed: Condvar::new(),
+            attention: Mutex::default(),
+        })
+    }
+
+    /// Leads to the vCPU whose attention word this is.
+    pub(crate) fn connect(&self, attention: Arc<AtomicU32>) {
+        *self.attention.lock() = Some(attention);
+        if self.requests.lock().any() {
+            self.call();
+        }
+    }
+
+    /// Makes the vCPU forget where virtual addresses lead.
+    pub(crate) fn remap(&self) {
+        self.ask(|requests| requests.remap = true);
+    }
+
+    /// Makes the vCPU stop for good.
+    pub(crate) fn end(&self) {
+        self.ask(|requests| requests.end = true);
+    }
+
+    fn ask(&self, change: impl FnOnce(&mut Requests)) {
+        change(&mut self.requests.lock());
+        self.call();
+        self.changed.notify_all();
+    }
+
+    fn call(&self) {
+        if let Some(attention) = &*self.attention.lock() {
+            attention.fetch_or(ATTENTION, Ordering::SeqCst);
+        }
+    }
+}
+
+impl CpuLine for Line {
+    fn interrupt(&self, level: bool) {
+        if level {
+            self.ask(|requests| requests.interrupt = true);
+        } else {
+            self.requests.lock().interrupt = false;
+        }
+    }
+
+    fn nmi(&self) {
+        self.ask(|requests| requests.nmi = true);
+    }
+
+    fn init(&self) {
+        self.ask(|requests| requests.init = true);
+    }
+
+    fn startup(&self, vector: u8) {
+        self.ask(|requests| requests.startup = Some(vector));
+    }
+}
+
+/// The environment of one vCPU.
+pub(crate) struct Processor {
+    pub(crate) board: Arc<Board>,
+    pub(crate) line: Arc<Line>,
+    /// Its number; 0 is the one that starts the machine.
+    pub(crate) number: usize,
+    /// It waits for a start-up IPI.
+    pub(crate) waits: bool,
+}
+
+impl Env<Guest> for Processor {
+    fn event(&mut self, cpu: &mut Cpu<Guest>, event: Event) -> Flow {
+        let flow = match event {
+            Event::Attention => self.between(cpu, false),
+            Event::Trap(trap) if matches!(trap.code, trap::HALT | trap::WAIT) => {
+                self.between(cpu, true)
+            }
+            Event::Trap(trap) => events::deliver(cpu, events::Event::Trap(trap))
+                .and_then(|()| self.between(cpu, false)),
+            Event::Fault(fault) => events::deliver(cpu, events::Event::Fault(fault))
+                .and_then(|()| self.between(cpu, false)),
+        };
+        flow.unwrap_or_else(|Shutdown| {
+            self.board.end(End::TripleFault { vcpu: self.number, pc: cpu.core.pc });
+            Flow::Stop
+        })
+    }
+}
+
+impl Processor {
+    /// Does what is due between two instructions; a vCPU that `sleeps` waits until something is.
+    fn between(&mut self, cpu: &mut Cpu<Guest>, mut sleeps: bool) -> Result<Flow, Shutdown> {
+        loop {
+            let mut requests = self.line.requests.lock();
+            if requests.end {
+                return Ok(Flow::Stop);
+            }
+            if std::mem::take(&mut requests.remap) {
+                cpu.memory.flush(true);
+                cpu.mapping_changed();
+            }
+            if std::mem::take(&mut requests.init) {
+                drop(requests);
+                cpu.state.init();
+                cpu.core.pc = mynah_x86::state::RESET_PC;
+                renew(cpu);
+                self.waits = self.number != 0;
+                sleeps = false;
+                continue;
+            }
+            if let Some(vector) = requests.startup.take()
+                && self.waits
+            {
+                drop(requests);
+                cpu.core.pc = cpu.state.start_up(vector);
+                renew(cpu);
+                self.waits = false;
+                continue;
+            }
+            if self.waits {
+                self.line.changed.wait(&mut requests);
+                continue;
+            }
+            let asked = *requests;
+            drop(requests);
+            match events::attend(cpu)? {
+                events::Due::Delivered => sleeps = false,
+                events::Due::Instruction => {
+                    cpu.core.attention.fetch_or(Core::ATTENTION, Ordering::SeqCst);
+                    return Ok(Flow::Step);
+                }
+                events::Due::Nothing => {}
+            }
+            if asked.nmi && !cpu.state.system.nmi_blocked {
+                self.line.requests.lock().nmi = false;
+                events::deliver(cpu, events::Event::Nmi)?;
+                sleeps = false;
+                continue;
+            }
+            if asked.interrupt && cpu.state.is_interruptible() {
+                if let Some(vector) = self.board.acknowledge(self.number) {
+                    events::deliver(cpu, events::Event::Interrupt(vector))?;
+                    sleeps = false;
+                }
+                continue;
+            }
+            if !sleeps {
+                cpu.state.system.interrupt_waiting = asked.interrupt || asked.nmi;
+                return Ok(Flow::Resume);
+            }
+            let mut requests = self.line.requests.lock();
+            let open = cpu.state.is_interruptible();
+            let wakes = |r: &Requests| {
+                r.end || r.init || r.remap || r.nmi && !asked.nmi || r.interrupt && open
+            };
+            if !wakes(&requests) {
+                self.line.changed.wait(&mut requests);
+            }
+        }
+    }
+}
+
+/// After a change of the whole state: of where code and data are found, and how code is read.
+fn renew(cpu: &mut Cpu<Guest>) {
+    mynah_x86::remap(cpu, true);
+    mynah_x86::refresh(cpu);
+    cpu.mode_changed();
+}
