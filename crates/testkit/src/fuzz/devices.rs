@@ -1,7 +1,7 @@
 //! A hostile guest at the devices of a PC: whatever it reads and writes, whatever arrives from outside
 //! and however late its time passes, devices neither panic nor hang, and interrupts stay consistent.
 
-use super::{Target, Verdict};
+use super::{Target, Verdict, replay_seeds};
 use crate::random::Rng;
 use mynah_bus::{
     Clock, CpuLine, Device, IrqLine, Map, Messages, Pins, Ram, Shared, Timers, ram::WriteLog,
@@ -348,5 +348,9 @@ impl Target for DevicesTarget {
         let ranges = pc.ports.ranges();
         assert!(ranges.is_sorted_by(|a, b| a.end <= b.start), "ranges of a map do not overlap");
         Verdict::Passed { cases: 1, useful: 1 }
+    }
+
+    fn replay(&mut self, _: &str, text: &str) -> Result<usize, String> {
+        replay_seeds(self, text)
     }
 }
