@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pc", &["bus", "devices", "mem", "guest", "engine", "x86"]),
     (
         "testkit",
-        &["bus", "devices", "ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"],
+        &["bus", "devices", "disk", "net", "ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"],
     ),
     ("cli", &["ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "pc", "loader"]),
     ("xtask", &[]),

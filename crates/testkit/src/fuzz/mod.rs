@@ -7,8 +7,10 @@
 
 pub mod decode;
 pub mod devices;
+pub mod disks;
 pub mod elf;
 pub mod insn;
+pub mod net;
 pub mod tiers;
 
 use crate::random::Rng;
