@@ -1,7 +1,7 @@
 //! A hostile guest at the devices of a PC: whatever it reads and writes, whatever arrives from outside
 //! and however late its time passes, devices neither panic nor hang, and interrupts stay consistent.
 
-use super::{Target, Verdict, lines};
+use super::{Target, Verdict, replay_seeds};
 use crate::random::Rng;
 use mynah_bus::{
     Clock, CpuLine, Device, IrqLine, Map, Messages, Pins, Ram, Shared, Timers, ram::WriteLog,
@@ -350,14 +350,7 @@ impl Target for DevicesTarget {
         Verdict::Passed { cases: 1, useful: 1 }
     }
 
-    /// A case is a seed. To fail is to panic.
     fn replay(&mut self, _: &str, text: &str) -> Result<usize, String> {
-        let mut count = 0;
-        for (number, line) in lines(text) {
-            let seed = line.parse().map_err(|_| format!("line {number}: {line} is no seed"))?;
-            self.case(&mut Rng::new(seed));
-            count += 1;
-        }
-        Ok(count)
+        replay_seeds(self, text)
     }
 }
