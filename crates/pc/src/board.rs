@@ -3,16 +3,22 @@
 use crate::boot::BootError;
 use crate::buses::{MemorySpace, PortSpace};
 use crate::console::{self, SharedUart};
-use crate::layout::{self, irq, port};
+use crate::layout::{self, gsi, irq, port};
 use crate::processor::Line;
-use mynah_bus::{Clock, CpuLine, Device, IrqLine, Map, Pins, Ram, Timers};
+use mynah_bus::{Clock, CpuLine as _, Device, IrqLine, Map, Pins, Ram, Shared, Timers};
+use mynah_devices::acpi_pm::{AcpiPm, Apm, Piix4Pm};
+use mynah_devices::apic::{ApicBus, IoApic, Lapic};
 use mynah_devices::cmos::Cmos;
+use mynah_devices::hpet::{Hpet, LegacyRoutes};
+use mynah_devices::i8042::I8042;
 use mynah_devices::i8254::I8254;
 use mynah_devices::i8259::{I8259, I8259Ports};
-use mynah_devices::system_control::{Control, DebugExit, PortA, Post, Reset};
+use mynah_devices::pci::{self, Address, ConfigPorts, Ecam, I440fx, Piix3, PirqRouter};
+use mynah_devices::system_control::{Control, DebugExit, PortA, Post, Reset, ResetControl};
 use mynah_devices::uart16550::Uart16550;
 use mynah_guest::Ports;
 use mynah_mem::Phys;
+use mynah_x86::TSC_HZ;
 use parking_lot::{Condvar, Mutex};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -45,17 +51,31 @@ pub(crate) struct Board {
     pub(crate) timers: Timers,
     pub(crate) uart: SharedUart,
     pub(crate) lines: Vec<Arc<Line>>,
-    pic: Arc<I8259>,
+    pub(crate) lapics: Vec<Arc<Lapic>>,
     end: Mutex<Option<End>>,
     ended: Condvar,
 }
 
-/// The 8259's output, on the first vCPU.
-struct Intr(Arc<Line>);
+/// The ISA bus's interrupts: each leads to the 8259s and to the I/O APIC.
+struct IsaLines(Vec<IrqLine>);
 
-impl Pins for Intr {
-    fn set(&self, _: u32, level: bool) {
-        self.0.interrupt(level);
+impl IsaLines {
+    fn new(pic: &Arc<I8259>, ioapic: &Arc<IoApic>) -> IsaLines {
+        let line = |irq: u32| {
+            let pin = if irq == irq::TIMER { gsi::TIMER } else { irq };
+            let to_pic = IrqLine::new(pic.clone(), irq);
+            let to_ioapic = match irq {
+                irq::CASCADE => IrqLine::nowhere(),
+                _ => IrqLine::new(ioapic.clone(), pin),
+            };
+            IrqLine::fan(vec![to_pic, to_ioapic])
+        };
+        IsaLines((0..16).map(line).collect())
+    }
+
+    /// An end of interrupt `irq`'s wire.
+    fn end(&self, irq: u32) -> IrqLine {
+        self.0[irq as usize].join()
     }
 }
 
@@ -100,6 +120,23 @@ impl Control for Controls {
     }
 }
 
+/// The 8259s' output: LINT0 of every vCPU.
+struct Lint0(OnceLock<Vec<IrqLine>>);
+
+impl Pins for Lint0 {
+    fn set(&self, _: u32, level: bool) {
+        self.0.get().into_iter().flatten().for_each(|line| line.set(level));
+    }
+}
+
+fn shared(device: impl Device + 'static) -> Shared {
+    Arc::new(Mutex::new(device))
+}
+
+fn shared_function(function: impl pci::Function + 'static) -> pci::Plugged {
+    Arc::new(Mutex::new(function))
+}
+
 impl Board {
     /// A board for `cpus` vCPUs and `memory` bytes of RAM.
     pub(crate) fn new(memory: u64, cpus: usize) -> Result<Arc<Board>, BootError> {
@@ -107,32 +144,64 @@ impl Board {
             .map_err(|e| BootError::new(format!("memory of {} MiB: {e}", memory >> 20)))?;
         let ports = Arc::new(Map::new());
         let mmio = Arc::new(Map::new());
+        let timers = Timers::new(Clock::stopped());
+        let lines: Vec<_> = (0..cpus).map(|_| Line::new()).collect();
+        let controls = Arc::new(Controls(OnceLock::new()));
+
+        // Interrupt controllers. The 8259s are on LINT0 of all local APICs.
+        let apics = ApicBus::new();
+        let lint0 = Arc::new(Lint0(OnceLock::new()));
+        let pic = I8259::new(IrqLine::new(lint0.clone(), 0));
+        let lapic = |(number, line): (usize, &Arc<Line>)| {
+            let pic = Some(pic.clone());
+            Lapic::new(number as u32, line.clone(), pic, &apics, &timers, TSC_HZ)
+        };
+        let lapics: Vec<_> = lines.iter().enumerate().map(lapic).collect();
+        let inputs = lapics.iter().map(|lapic| IrqLine::new(lapic.clone(), 0));
+        let _ = lint0.0.set(inputs.collect());
+        let ioapic = IoApic::new(&apics);
+        let isa = IsaLines::new(&pic, &ioapic);
+
         let areas = ram.regions().into_iter().map(|region| mynah_mem::Ram {
             start: region.start,
             len: region.len,
             host: region.host as u64,
             read_only: false,
         });
-        let phys = Phys::new(areas.collect(), Arc::new(MemorySpace(mmio)));
-        let timers = Timers::new(Clock::stopped());
-        let lines: Vec<_> = (0..cpus).map(|_| Line::new()).collect();
-        let controls = Arc::new(Controls(OnceLock::new()));
+        let space = MemorySpace { map: mmio.clone(), lapics: lapics.clone() };
+        let phys = Phys::new(areas.collect(), Arc::new(space));
 
-        let pic = I8259::new(IrqLine::new(Arc::new(Intr(lines[0].clone())), 0));
-        let wire = |pin: u32| IrqLine::new(pic.clone(), pin);
-        let uart = Uart16550::new(wire(irq::COM1), console::sink());
-        let uart = Arc::new(Mutex::new(uart));
-        let pit = I8254::new(wire(irq::TIMER), &timers);
+        // Timers and clocks.
+        let legacy = LegacyRoutes::new(isa.end(irq::TIMER), isa.end(irq::RTC));
+        let pit = I8254::new(IrqLine::new(legacy.clone(), 0), &timers);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let cmos = Cmos::new(wire(irq::RTC), &timers, now);
+        let cmos = Cmos::new(IrqLine::new(legacy.clone(), 1), &timers, now);
         let low = memory.min(layout::LOW_END);
         cmos.lock().set_memory(low, memory - low);
+        let pins = (0..gsi::COUNT).map(|pin| IrqLine::new(ioapic.clone(), pin));
+        let hpet = Hpet::new(legacy, pins.collect(), apics.clone(), &timers);
+        let pm = AcpiPm::new(isa.end(irq::SCI), &timers, controls.clone());
 
-        let add = |range: &std::ops::Range<u64>, offset, device: mynah_bus::Shared| {
+        // What people touch.
+        let uart = Uart16550::new(isa.end(irq::COM1), console::sink());
+        let uart = Arc::new(Mutex::new(uart));
+        let keyboard = I8042::new(isa.end(irq::KEYBOARD), isa.end(irq::MOUSE), controls.clone());
+
+        // The PCI bus and its bridges.
+        let direct = [0, 1, 2, 3].map(|n| IrqLine::new(ioapic.clone(), gsi::PIRQ + n));
+        let to_isa = (0..16).map(|irq| IrqLine::new(pic.clone(), irq));
+        let router = PirqRouter::new(direct, to_isa.collect());
+        let bus = pci::Bus::new(ports.clone(), mmio.clone(), apics.clone(), router.clone());
+        let bridge = |device, function, plugged| bus.plug(Address::new(device, function), plugged);
+        bridge(0, 0, shared_function(I440fx::new(|_, _| {})));
+        bridge(1, 0, shared_function(Piix3::new(router)));
+        let power = Piix4Pm::new(pm.clone(), ports.clone(), port::ACPI_PM as u16);
+        bridge(1, 3, shared_function(power));
+
+        let add = |range: &std::ops::Range<u64>, offset, device: Shared| {
             ports.add_at(range.clone(), offset, device);
         };
-        let shared = |device: Arc<Mutex<dyn Device>>| device;
-        let chips = shared(Arc::new(Mutex::new(pic.ports())));
+        let chips = shared(pic.ports());
         add(&port::PIC1, I8259Ports::FIRST, chips.clone());
         add(&port::PIC2, I8259Ports::SECOND, chips.clone());
         add(&port::ELCR, I8259Ports::ELCR, chips);
@@ -140,9 +209,18 @@ impl Board {
         add(&port::SPEAKER, I8254::PORT_B, pit);
         add(&port::CMOS, 0, cmos);
         add(&port::COM1, 0, uart.clone());
-        add(&port::POST, 0, shared(Arc::new(Mutex::new(Post::new()))));
-        add(&port::PORT_A, 0, shared(Arc::new(Mutex::new(PortA::new(controls.clone())))));
-        add(&port::DEBUG_EXIT, 0, shared(Arc::new(Mutex::new(DebugExit::new(controls.clone())))));
+        let keyboard = shared(keyboard);
+        add(&port::KEYBOARD, 0, keyboard.clone());
+        add(&port::KEYBOARD_COMMAND, I8042::COMMAND, keyboard);
+        add(&port::APM, 0, shared(Apm::new(pm)));
+        add(&port::POST, 0, shared(Post::new()));
+        add(&port::PORT_A, 0, shared(PortA::new(controls.clone())));
+        add(&port::DEBUG_EXIT, 0, shared(DebugExit::new(controls.clone())));
+        let reset = ResetControl::new(controls.clone());
+        add(&port::PCI, 0, shared(ConfigPorts::new(bus.clone(), reset)));
+        mmio.add(layout::ECAM, shared(Ecam::new(bus)));
+        mmio.add(layout::IOAPIC, shared(ioapic.registers()));
+        mmio.add(layout::HPET, hpet);
 
         let board = Arc::new(Board {
             ram,
@@ -151,7 +229,7 @@ impl Board {
             timers,
             uart,
             lines,
-            pic,
+            lapics,
             end: Mutex::default(),
             ended: Condvar::new(),
         });
@@ -161,7 +239,7 @@ impl Board {
 
     /// The vector of the interrupt that vCPU `number` takes now.
     pub(crate) fn acknowledge(&self, number: usize) -> Option<u8> {
-        (number == 0 && self.pic.has_interrupt()).then(|| self.pic.acknowledge())
+        self.lapics[number].acknowledge()
     }
 
     /// Ends the machine. Only the first reason counts.

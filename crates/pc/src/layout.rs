@@ -19,16 +19,42 @@ pub(crate) const LOW_END: u64 = 0xc000_0000;
 /// Start of RAM above 4 GiB.
 pub(crate) const HIGH: u64 = 1 << 32;
 /// Where PCI devices' memory windows are.
-pub(crate) const PCI_MEMORY: Range<u64> = 0xc000_0000..0xfec0_0000;
+pub(crate) const PCI_MEMORY: Range<u64> = 0xc000_0000..0xe000_0000;
+/// The memory-mapped configuration space of the PCI bus.
+pub(crate) const ECAM: Range<u64> = 0xe000_0000..0xe010_0000;
+/// The I/O APIC.
+pub(crate) const IOAPIC: Range<u64> = 0xfec0_0000..0xfec0_1000;
+/// The HPET.
+pub(crate) const HPET: Range<u64> = 0xfed0_0000..0xfed0_0400;
+/// Where each vCPU finds its local APIC after reset.
+pub(crate) const LAPIC: Range<u64> = 0xfee0_0000..0xfee0_1000;
 
-/// Interrupt inputs of the 8259 pair and of the I/O APIC.
+/// Interrupts of the ISA bus: inputs of the 8259 pair, and but for [`gsi`] of the I/O APIC too.
 pub(crate) mod irq {
-    /// The 8254, on the 8259.
+    /// The 8254.
     pub(crate) const TIMER: u32 = 0;
+    /// The keyboard.
+    pub(crate) const KEYBOARD: u32 = 1;
+    /// The second 8259, which is on this input of the first.
+    pub(crate) const CASCADE: u32 = 2;
     /// The first serial port.
     pub(crate) const COM1: u32 = 4;
     /// The real-time clock.
     pub(crate) const RTC: u32 = 8;
+    /// ACPI events.
+    pub(crate) const SCI: u32 = 9;
+    /// The mouse.
+    pub(crate) const MOUSE: u32 = 12;
+}
+
+/// Inputs of the I/O APIC that have another number than on the ISA bus, or are not there.
+pub(crate) mod gsi {
+    /// The 8254.
+    pub(crate) const TIMER: u32 = 2;
+    /// PIRQA; PIRQB to PIRQD follow.
+    pub(crate) const PIRQ: u32 = 16;
+    /// Number of inputs.
+    pub(crate) const COUNT: u32 = 24;
 }
 
 /// Ports.
@@ -53,6 +79,16 @@ pub(crate) mod port {
     pub(crate) const PORT_A: Range<u64> = 0x92..0x93;
     /// The first serial port.
     pub(crate) const COM1: Range<u64> = 0x3f8..0x400;
+    /// The keyboard controller: data, and at the fifth port command and status.
+    pub(crate) const KEYBOARD: Range<u64> = 0x60..0x61;
+    /// Its other port.
+    pub(crate) const KEYBOARD_COMMAND: Range<u64> = 0x64..0x65;
+    /// How software turns ACPI on.
+    pub(crate) const APM: Range<u64> = 0xb2..0xb4;
+    /// ACPI's registers.
+    pub(crate) const ACPI_PM: u64 = 0x600;
+    /// PCI configuration.
+    pub(crate) const PCI: Range<u64> = 0xcf8..0xd00;
     /// The exit device of tests.
     pub(crate) const DEBUG_EXIT: Range<u64> = 0xf4..0xf8;
 }

@@ -4,6 +4,7 @@
 //! address, `processor` what a vCPU does about interrupts and traps, `boot` how a machine starts,
 //! `console` the terminal.
 
+mod acpi;
 mod board;
 mod boot;
 mod buses;
@@ -17,8 +18,10 @@ pub use boot::BootError;
 
 use board::Board;
 use boot::linux;
+use buses::ApicRegisters;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
+use mynah_x86::cpuid::Identity;
 use mynah_x86::paging::Walker;
 use processor::{Guest, Processor};
 use std::path::PathBuf;
@@ -55,11 +58,14 @@ impl Machine {
     /// A file cannot be read or is not what it should be, or the host lacks memory.
     pub fn new(options: &Options) -> Result<Machine, BootError> {
         let board = Board::new(options.memory, options.cpus)?;
+        let rsdp = acpi::install(&board.ram, options.cpus)?;
+        // There is no firmware to do it.
+        board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
         let image = linux::Image {
             kernel: &options.kernel,
             initrd: options.initrd.as_deref(),
             command_line: &options.append,
-            rsdp: None,
+            rsdp: Some(rsdp),
         };
         let entry = linux::load(&image, &board.ram, options.memory)?;
         mynah_mem::host::signal::install(None);
@@ -90,17 +96,20 @@ impl Machine {
         std::thread::spawn(move || {
             console::type_into(&input.uart, || input.end(End::Quit));
         });
+        board.timers.start();
+        // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
+        let ticks = mynah_x86::State::power_on().tsc();
+        let tsc_offset = board.timers.clock().now().wrapping_sub(ticks);
         let mut vcpus = Vec::new();
         for number in 0..board.lines.len() {
             let (board, engine, entry) = (board.clone(), self.engine.clone(), self.entry);
             let thread = std::thread::Builder::new().name(format!("mynah-vcpu{number}"));
-            let started = thread.spawn(move || vcpu(&board, engine, number, entry));
+            let started = thread.spawn(move || vcpu(&board, engine, number, entry, tsc_offset));
             match started {
                 Ok(thread) => vcpus.push(thread),
                 Err(error) => tracing::error!("vCPU {number} cannot start: {error}"),
             }
         }
-        board.timers.start();
         let end = board.wait();
         for thread in vcpus {
             let _ = thread.join();
@@ -117,12 +126,29 @@ impl Machine {
 }
 
 /// The thread of vCPU `number`.
-fn vcpu(board: &Arc<Board>, engine: Arc<Engine<Guest>>, number: usize, entry: boot::Entry) {
+fn vcpu(
+    board: &Arc<Board>,
+    engine: Arc<Engine<Guest>>,
+    number: usize,
+    entry: boot::Entry,
+    tsc_offset: u64,
+) {
     let state = mynah_x86::State::power_on();
     let memory = Paged::new(Walker::new(&state), board.phys.clone());
     let mut vcpu = Vcpu::new(engine, memory);
     let cpu = &mut vcpu.cpu;
+    buses::enter(number);
     cpu.core.ports = Some(board.ports.clone());
+    let lapic = board.lapics[number].clone();
+    cpu.state.system.identity = Identity {
+        apic_id: lapic.id(),
+        cpus: board.lapics.len() as u32,
+        x2apic: true,
+        tsc_deadline: true,
+        five_levels: false,
+    };
+    cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
+    cpu.state.system.tsc_offset = tsc_offset;
     cpu.core.pc = mynah_x86::state::RESET_PC;
     if number == 0 {
         match entry.apply(&board.ram, &mut cpu.state) {
