@@ -146,6 +146,7 @@ fn vcpu(
         x2apic: true,
         tsc_deadline: true,
         five_levels: false,
+        smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
     cpu.state.system.tsc_offset = tsc_offset;

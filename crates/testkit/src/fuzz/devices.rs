@@ -381,16 +381,22 @@ impl Target for DevicesTarget {
 
     /// A case is what one machine's guest does, all in hexadecimal: `port=value` writes as many bytes
     /// as the value has, `port?n` reads `n` of them, an `m` before makes the port a physical address,
-    /// `+n` lets `n` nanoseconds pass, and `~n` does so at once. To fail is to panic.
+    /// `+n` lets `n` nanoseconds pass, and `~n` does so at once. Or it is `seed n`, a random case, in
+    /// decimal. To fail is to panic.
     fn replay(&mut self, _: &str, text: &str) -> Result<usize, String> {
         let mut count = 0;
         for (number, line) in lines(text) {
+            count += 1;
+            if let Some(seed) = line.strip_prefix("seed ") {
+                let seed = seed.parse().map_err(|_| format!("line {number}: {seed} is no seed"))?;
+                self.case(&mut Rng::new(seed));
+                continue;
+            }
             let pc = Pc::new();
             for word in line.split_whitespace() {
                 pc.obey(word).ok_or_else(|| format!("line {number}: what is {word}?"))?;
                 pc.check();
             }
-            count += 1;
         }
         Ok(count)
     }
