@@ -145,7 +145,7 @@ fn vcpu(
         cpus: board.lapics.len() as u32,
         x2apic: true,
         tsc_deadline: true,
-        five_levels: false,
+        ..Identity::default()
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
     cpu.state.system.tsc_offset = tsc_offset;
