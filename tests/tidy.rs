@@ -22,7 +22,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["ir", "mem", "guest", "opt", "interp", "jit"]),
     ("linux", &["ir", "mem", "guest", "engine", "loader", "x86", "riscv"]),
     ("pc", &["bus", "devices", "mem", "guest", "engine", "x86"]),
-    ("testkit", &["ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"]),
+    (
+        "testkit",
+        &["bus", "devices", "ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"],
+    ),
     ("cli", &["ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "pc", "loader"]),
     ("xtask", &[]),
     ("mynah", &["ir", "mem", "guest", "engine", "x86", "riscv", "linux", "cli"]),

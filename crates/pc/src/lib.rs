@@ -145,7 +145,8 @@ fn vcpu(
         cpus: board.lapics.len() as u32,
         x2apic: true,
         tsc_deadline: true,
-        ..Identity::default()
+        five_levels: false,
+        smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
     cpu.state.system.tsc_offset = tsc_offset;

@@ -3,9 +3,11 @@
 //! Device Controller").
 
 mod keyboard;
+mod keys;
 mod mouse;
 
 pub use keyboard::Keyboard;
+pub use keys::{Stroke, key_by_name};
 pub use mouse::{Buttons, Mouse};
 
 use crate::system_control::{Control, Reset};

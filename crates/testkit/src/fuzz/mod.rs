@@ -6,6 +6,7 @@
 //! kind of failure once.
 
 pub mod decode;
+pub mod devices;
 pub mod elf;
 pub mod insn;
 pub mod tiers;
