@@ -67,11 +67,11 @@ fn save<M: Space>(cpu: &mut Cpu<X86<M>>, va: u64, mask: u64) -> Result<()> {
     cpu.memory.compare_exchange(header, 1, 0, 0)?;
     if parts & 1 != 0 {
         cpu.memory.write(va, &area[..MXCSR])?;
-        cpu.memory.write(va + 32, &area[32..XMM0])?;
+        cpu.memory.write(va.wrapping_add(32), &area[32..XMM0])?;
     }
     if parts & 2 != 0 {
-        cpu.memory.write(va + MXCSR as u64, &area[MXCSR..32])?;
-        cpu.memory.write(va + XMM0 as u64, &area[XMM0..])?;
+        cpu.memory.write(va.wrapping_add(MXCSR as u64), &area[MXCSR..32])?;
+        cpu.memory.write(va.wrapping_add(XMM0 as u64), &area[XMM0..])?;
     }
     cpu.memory.store(header, present & !mask | parts)?;
     Ok(())
