@@ -5,6 +5,7 @@
 //! thrown away. An image is locked while it is open, in the way of QEMU, so that no two programs
 //! write it at once.
 
+mod check;
 mod error;
 mod lock;
 mod memory;

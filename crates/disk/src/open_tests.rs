@@ -170,7 +170,7 @@ fn what_cannot_be_opened_is_said_in_a_line() {
         (b"", None, "it has no sectors"),
         (b"KDMV", None, "it is a VMDK image"),
         (b"QFI\xfb\0\0\0\x01", None, "it is a qcow image"),
-        (b"QFI\xfb\0\0\0\x03", None, "it cannot be used as qcow2"),
+        (b"QFI\xfb\0\0\0\x03", None, "its header is cut short"),
         (b"hello", Some(Format::Qcow2), "it is not a qcow2 image"),
         (&[0xff; 4096], Some(Format::Qcow2), "it is not a qcow2 image"),
     ];
@@ -241,6 +241,126 @@ fn a_qcow2_image_keeps_what_is_written() {
     assert_eq!((sector(&mut disk, 1261), sector(&mut disk, 1262)), (0, 0));
     assert_eq!((sector(&mut disk, 199 * 631 + 2), sector(&mut disk, 199 * 631 + 3)), (200, 0));
     assert!(disk.read((64 << 11) - 1, &mut [0; 2 * SECTOR]).is_err());
+}
+
+#[test]
+fn images_of_all_kinds_are_read_and_written() {
+    let folder = Folder::new();
+    let data: Vec<u8> = (0..4096 * SECTOR).map(|at| (at / SECTOR / 3) as u8).collect();
+    let raw = folder.file("a.img", &data);
+    let options = [
+        "compat=0.10",
+        "compat=1.1,lazy_refcounts=on",
+        "cluster_size=512",
+        "cluster_size=2M",
+        "compat=1.1,refcount_bits=1",
+        "data_file=DATA,data_file_raw=on",
+        "compressed",
+        "compressed,cluster_size=4096",
+    ];
+    for (number, options) in options.into_iter().enumerate() {
+        let path = folder.0.join(format!("{number}.qcow2"));
+        let outer = folder.0.join(format!("{number}.data"));
+        let name = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        let options = options.replace("DATA", &name(&outer));
+        let compressed = options.strip_prefix("compressed");
+        let options = compressed.unwrap_or(&options).trim_start_matches(',').to_owned();
+        let (from, to) = (name(&raw), name(&path));
+        let mut args = vec!["convert", "-f", "raw", "-O", "qcow2"];
+        args.extend(compressed.map(|_| "-c"));
+        args.extend((!options.is_empty()).then_some("-o"));
+        args.extend((!options.is_empty()).then_some(options.as_str()));
+        args.extend([from.as_str(), to.as_str()]);
+        let Some((status, text)) = qemu_img(&args) else { return };
+        assert_eq!(status, 0, "{options}: {text}");
+        let mut expected = data.clone();
+        let mut disk = open(&path);
+        for at in [0_u64, 100, 1000, 4000] {
+            fill(&mut disk, at, 10, 0xcd);
+            let at = at as usize * SECTOR;
+            expected[at..at + 10 * SECTOR].fill(0xcd);
+        }
+        disk.write_zeroes(2000..2200, Unmap::Allowed).expect("zeros");
+        expected[2000 * SECTOR..2200 * SECTOR].fill(0);
+        disk.flush().expect("flush");
+        let mut all = vec![0; data.len()];
+        disk.read(0, &mut all).expect("sectors can be read");
+        assert!(all == expected, "{options}");
+        drop(disk);
+        check(&path);
+        open(&path).read(0, &mut all).expect("sectors can be read");
+        assert!(all == expected, "{options}, opened again");
+    }
+}
+
+#[test]
+fn damaged_images_are_refused_or_read() {
+    let folder = Folder::new();
+    let path = folder.0.join("a.qcow2");
+    if !create(&path, &["-o", "cluster_size=4096", "64M"]) {
+        return;
+    }
+    let mut disk = open(&path);
+    for at in 0..30 {
+        fill(&mut disk, at * 4001, 5, 1);
+    }
+    drop(disk);
+    let good = fs::read(&path).expect("the image");
+    let mut seed = 1_u64;
+    let mut random = |bound: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % bound
+    };
+    for _ in 0..100 {
+        let mut bytes = good.clone();
+        for _ in 0..=random(3) {
+            // The header, or any of the tables.
+            let at = if random(2) == 0 { 8 + random(100) } else { random(bytes.len()) };
+            bytes[at] = [0, 0xff, 0x80, random(256) as u8][random(4)];
+        }
+        if random(8) == 0 {
+            bytes.truncate(random(good.len()));
+        }
+        let path = folder.file("damaged.qcow2", &bytes);
+        let Ok(opened) = Options::new(&path).format(Some(Format::Qcow2)).open() else { continue };
+        let mut disk = opened.disk;
+        let mut buffer = vec![0; 64 * SECTOR];
+        for at in 0..30 {
+            // Whatever comes of it.
+            let _ = disk.read(at * 4001, &mut buffer);
+            let _ = disk.write(at * 4003, &buffer);
+        }
+        let _ = disk.flush();
+    }
+}
+
+#[test]
+fn images_with_wrong_tables_are_not_written() {
+    let folder = Folder::new();
+    let path = folder.0.join("a.qcow2");
+    if !create(&path, &["-o", "cluster_size=4096", "64M"]) {
+        return;
+    }
+    let mut disk = open(&path);
+    fill(&mut disk, 0, 100, 1);
+    drop(disk);
+    let good = fs::read(&path).expect("the image");
+    let reftable = u64::from_be_bytes(good[48..56].try_into().expect("eight bytes")) as usize;
+    let rows: [(usize, u8, &str); 5] = [
+        (79, 1, "out of date"),                 // incompatible feature: dirty
+        (79, 2, "marked as corrupt"),           // the same: corrupt
+        (23, 40, "makes no sense"),             // cluster_bits
+        (reftable + 6, 0, "says that nothing"), // the first block of counts
+        (46, 0x7f, "says that nothing"),        // the L1 table's place
+    ];
+    for (at, byte, what) in rows {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        fs::write(&path, &bytes).expect("the image");
+        let text = refusal(Options::new(&path));
+        let same = text.contains(what) || text.contains("not in the file");
+        assert!(same && text.contains("qemu-img check -r all"), "{at}: {text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! qcow2 images and their backing files, through `imago`.
 
 use crate::open::{self, Format, Probe};
-use crate::{Access, Disk, Error, SECTOR, Unmap, bytes_of, extent, read_only};
+use crate::{Access, Disk, Error, SECTOR, Unmap, bytes_of, check, extent, read_only};
 use imago::file::File as Storage;
 use imago::qcow2::Qcow2 as Image;
 use imago::raw::Raw as RawImage;
@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// Longer chains of backing files are taken for circles.
 const DEPTH: u32 = 64;
+
+/// Zeros are written in pieces of this many bytes.
+const PIECE: usize = 1 << 16;
 
 /// A disk in a qcow2 image.
 pub(crate) struct Qcow2 {
@@ -38,6 +41,18 @@ impl Qcow2 {
     fn writable(&self) -> io::Result<()> {
         if self.access == Access::Write { Ok(()) } else { Err(read_only()) }
     }
+
+    /// Writes zeros as data.
+    fn fill(&self, bytes: Range<u64>) -> io::Result<()> {
+        let zeros = [0; PIECE];
+        let mut at = bytes.start;
+        while at < bytes.end {
+            let n = (bytes.end - at).min(PIECE as u64);
+            self.image.write(&zeros[..n as usize], at)?;
+            at += n;
+        }
+        Ok(())
+    }
 }
 
 /// The image in `file` with all that it refers to.
@@ -54,6 +69,12 @@ fn image(
         Error::new(path, format_args!("it cannot be used as qcow2: {error}"))
             .remedy("qemu-img check says more about a damaged image")
     };
+    if access == Access::Write
+        && let Some(what) = check::damage(&file).map_err(damaged)?
+    {
+        let remedy = format_args!("qemu-img check -r all {} may repair it", path.display());
+        return Err(Error::new(path, what).remedy(remedy));
+    }
     let storage = storage(file, path, access)?;
     let mut image: Image<Storage> =
         Image::open_image(storage, access == Access::Write).map_err(damaged)?;
@@ -163,9 +184,14 @@ impl Disk for Qcow2 {
         self.writable()?;
         let bytes = bytes_of(self.sectors, sectors)?;
         let len = bytes.end - bytes.start;
-        match unmap {
+        let zeroed = match unmap {
             Unmap::No => self.image.write_zeroes(bytes.start, len),
             Unmap::Allowed => self.image.discard_to_zero(bytes.start, len),
+        };
+        match zeroed {
+            // Version 2 has no way to say it.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.fill(bytes),
+            result => result,
         }
     }
 

@@ -76,7 +76,8 @@ impl Tcp {
         sockets: &mut SocketSet<'static>,
     ) -> bool {
         let Ok(segment) = TcpPacket::new_checked(segment) else { return false };
-        if !is_guest(from) || segment.src_port() == 0 || segment.dst_port() == 0 {
+        let to_many = to.is_multicast() || to.is_broadcast() || to.octets() == [10, 0, 2, 255];
+        if !is_guest(from) || to_many || segment.src_port() == 0 || segment.dst_port() == 0 {
             return false;
         }
         let key = Key {

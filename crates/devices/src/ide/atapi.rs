@@ -112,9 +112,9 @@ impl Cd {
 
     /// Carries out a packet command, or begins it.
     pub(super) fn packet(&mut self, packet: &[u8; 12], regs: &Registers) -> Outcome {
-        let limit = match u16::from_le_bytes([regs.mid.now, regs.high.now]) & !1 {
+        let limit = match u16::from_le_bytes([regs.mid.now, regs.high.now]) {
             0 => 0xfffe,
-            limit => usize::from(limit),
+            limit => usize::from(limit & !1).max(2),
         };
         let via = if regs.features.now & 1 != 0 { Via::Dma } else { Via::Pio(limit) };
         let quiet = matches!(packet[0], 0x03 | 0x12 | 0x46 | 0x4a);

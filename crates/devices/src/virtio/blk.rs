@@ -23,6 +23,8 @@ const RANGES: u32 = 32;
 pub struct Blk {
     disk: Box<dyn Disk>,
     buffer: Vec<u8>,
+    /// The driver does not know of FLUSH: what is written lasts at once.
+    through: bool,
 }
 
 /// Why a request failed.
@@ -41,7 +43,7 @@ impl From<io::Error> for Failure {
 impl Blk {
     /// A device of what is on `disk`.
     pub fn new(disk: Box<dyn Disk>) -> Blk {
-        Blk { disk, buffer: vec![0; PIECE] }
+        Blk { disk, buffer: vec![0; PIECE], through: false }
     }
 
     /// Carries out a request.
@@ -78,6 +80,9 @@ impl Blk {
                     self.disk.write(sector, piece)?;
                     sector += (piece.len() / SECTOR) as u64;
                     left -= piece.len();
+                }
+                if self.through {
+                    self.disk.flush()?;
                 }
             }
             VIRTIO_BLK_T_FLUSH => self.disk.flush()?,
@@ -178,6 +183,10 @@ impl Model for Blk {
         put(52, &RANGES.to_le_bytes()); // max_write_zeroes_seg
         put(56, &[1]); // write_zeroes_may_unmap
         config
+    }
+
+    fn activate(&mut self, features: u64) {
+        self.through = features & 1 << VIRTIO_BLK_F_FLUSH == 0;
     }
 
     fn process(&mut self, _: usize, ring: &mut Ring<'_>) {

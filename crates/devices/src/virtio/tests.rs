@@ -2,10 +2,12 @@
 
 use super::driver::*;
 use super::*;
-use mynah_disk::{Disk, Memory, SECTOR};
+use mynah_disk::{Disk, Memory, SECTOR, Unmap};
 use mynah_net::Wire;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -305,41 +307,55 @@ fn without_bus_mastering_nothing_happens() {
     driver.used(0);
 }
 
+/// A disk that counts flushes, and may be read-only.
+struct Watched {
+    disk: Memory,
+    read_only: bool,
+    flushes: Arc<Mutex<u32>>,
+}
+
+impl Watched {
+    fn writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+}
+
+impl Disk for Watched {
+    fn sectors(&self) -> u64 {
+        self.disk.sectors()
+    }
+    fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.disk.read(sector, buffer)
+    }
+    fn write(&mut self, sector: u64, bytes: &[u8]) -> io::Result<()> {
+        self.writable()?;
+        self.disk.write(sector, bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        *self.flushes.lock() += 1;
+        Ok(())
+    }
+    fn write_zeroes(&mut self, sectors: Range<u64>, unmap: Unmap) -> io::Result<()> {
+        self.writable()?;
+        self.disk.write_zeroes(sectors, unmap)
+    }
+    fn discard(&mut self, sectors: Range<u64>) -> io::Result<()> {
+        self.writable()?;
+        self.disk.discard(sectors)
+    }
+    fn id(&self) -> &str {
+        ""
+    }
+}
+
 #[test]
 fn a_read_only_disk_says_so() {
-    struct Fixed(Memory);
-    impl Disk for Fixed {
-        fn sectors(&self) -> u64 {
-            self.0.sectors()
-        }
-        fn is_read_only(&self) -> bool {
-            true
-        }
-        fn read(&mut self, sector: u64, buffer: &mut [u8]) -> std::io::Result<()> {
-            self.0.read(sector, buffer)
-        }
-        fn write(&mut self, _: u64, _: &[u8]) -> std::io::Result<()> {
-            Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-        fn write_zeroes(
-            &mut self,
-            _: std::ops::Range<u64>,
-            _: mynah_disk::Unmap,
-        ) -> std::io::Result<()> {
-            Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
-        }
-        fn discard(&mut self, _: std::ops::Range<u64>) -> std::io::Result<()> {
-            Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
-        }
-        fn id(&self) -> &str {
-            ""
-        }
-    }
-    let mut driver =
-        Driver::ready(Box::new(Blk::new(Box::new(Fixed(Memory::new(vec![1; 512]))))), 1 << 5);
+    let disk =
+        Watched { disk: Memory::new(vec![1; 512]), read_only: true, flushes: Arc::default() };
+    let mut driver = Driver::ready(Box::new(Blk::new(Box::new(disk))), 1 << 5);
     driver.write(DATA, &[0; 512]);
     assert_eq!(request(&mut driver, 1, 0, &[(DATA, 512, false)]), 1);
     assert_eq!(request(&mut driver, 13, 0, &[(DATA, 16, false)]), 1);
@@ -487,5 +503,51 @@ fn a_reset_forgets() {
         driver.notify(0);
         cable.arrive(b"new");
         assert_eq!((driver.used(0), driver.read(DATA + 12, 3)), ((0, 15), b"new".to_vec()));
+    }
+}
+
+#[test]
+fn the_gateway_answers_through_the_rings() {
+    let network = mynah_net::Options::new().restricted(true).start();
+    let network = network.unwrap_or_else(|error| panic!("{error}"));
+    let mut driver = Driver::ready(Box::new(Net::new(MAC, Box::new(network))), 1 << 15);
+    driver.offer(0, &[(DATA + 0x1000, 1600, true)]);
+    driver.notify(0);
+    let mut frame = vec![0xff; 6];
+    frame.extend(MAC);
+    frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(MAC);
+    frame.extend([10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
+    driver.write(DATA, &[0; 12]);
+    driver.write(DATA + 12, &frame);
+    driver.offer(1, &[(DATA, 12 + frame.len() as u32, false)]);
+    driver.notify(1);
+    assert_eq!(driver.used(0), (0, 12 + 42));
+    let answer = driver.read(DATA + 0x1000 + 12, 42);
+    assert_eq!(
+        (&answer[..6], &answer[20..22], &answer[28..32]),
+        (&MAC[..], &[0, 2][..], &[10, 0, 2, 2][..])
+    );
+}
+
+#[test]
+fn what_is_written_lasts_for_drivers_that_do_not_flush() {
+    let flushes = Arc::new(Mutex::new(0));
+    let make = || {
+        let disk = Memory::new(vec![0; 4096]);
+        Box::new(Blk::new(Box::new(Watched { disk, read_only: false, flushes: flushes.clone() })))
+    };
+    for (features, expected) in [(0, 1), (1 << 9, 0)] {
+        *flushes.lock() = 0;
+        let mut driver = Driver::ready(make(), features);
+        assert_eq!(request(&mut driver, 1, 0, &[(DATA, 512, false)]), 0);
+        assert_eq!(*flushes.lock(), expected);
+        // The last one is at the end.
+        drop(driver);
+        let start = Instant::now();
+        while *flushes.lock() != expected + 1 {
+            assert!(start.elapsed() < PATIENCE, "no last flush");
+            std::thread::yield_now();
+        }
     }
 }
