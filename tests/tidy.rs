@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("riscv", &["ir", "mem", "guest"]),
     ("engine", &["ir", "mem", "guest", "opt", "interp", "jit"]),
     ("linux", &["ir", "mem", "guest", "engine", "loader", "x86", "riscv"]),
-    ("pc", &["bus", "devices", "disk", "net", "mem", "guest", "engine", "x86"]),
+    ("pc", &["bus", "devices", "disk", "net", "mem", "guest", "engine", "loader", "x86"]),
     (
         "testkit",
         &[

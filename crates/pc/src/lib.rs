@@ -19,7 +19,6 @@ pub use boot::BootError;
 pub use drives::{Drive, Interface};
 
 use board::Board;
-use boot::linux;
 use buses::ApicRegisters;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
@@ -67,13 +66,16 @@ impl Machine {
         let rsdp = acpi::install(&board.ram, options.cpus)?;
         // There is no firmware to do it.
         board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
-        let image = linux::Image {
-            kernel: &options.kernel,
+        let file = boot::read(&options.kernel)?;
+        let image = boot::Image {
+            name: &options.kernel,
+            file: &file,
             initrd: options.initrd.as_deref(),
             command_line: &options.append,
             rsdp: Some(rsdp),
+            memory: options.memory,
         };
-        let entry = linux::load(&image, &board.ram, options.memory)?;
+        let entry = boot::load(&image, &board.ram)?;
         mynah_mem::host::signal::install(None);
         let engine = Engine::new(options.config, board.phys.clone())
             .map_err(|e| BootError::new(e.to_string()))?;
