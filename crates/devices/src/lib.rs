@@ -12,10 +12,12 @@ pub mod hpet;
 pub mod i8042;
 pub mod i8254;
 pub mod i8259;
+pub mod ide;
 pub mod pci;
 pub mod system_control;
 pub mod uart16550;
 pub mod vga;
+pub mod virtio;
 
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,6 @@
 //! The small ports by which software controls the machine: system control port A (92h), the reset
-//! control register (CF9h), the POST port (80h), and the test harness's exit port (isa-debug-exit).
+//! control register (CF9h), the POST port (80h), and two for tests and firmware: the exit port
+//! (isa-debug-exit) and the debug console (isa-debugcon).
 //! System control port B (61h) belongs to the [`i8254`](crate::i8254).
 
 use mynah_bus::Device;
@@ -176,6 +177,39 @@ impl Device for Post {
     }
 }
 
+type Output = Box<dyn FnMut(&[u8]) + Send>;
+
+/// The debug console, to which firmware writes its log: port 402h for SeaBIOS and OVMF, or E9h.
+pub struct DebugConsole {
+    output: Output,
+}
+
+impl DebugConsole {
+    /// The port, for a range of one. `output` gets what is written.
+    pub fn new(output: impl FnMut(&[u8]) + Send + 'static) -> DebugConsole {
+        DebugConsole { output: Box::new(output) }
+    }
+}
+
+impl Device for DebugConsole {
+    /// By this value, software knows that the console is there.
+    fn read(&mut self, _: u64, _: u8) -> u64 {
+        0xe9
+    }
+
+    fn write(&mut self, _: u64, bytes: u8, value: u64) {
+        (self.output)(&value.to_le_bytes()[..usize::from(bytes.min(8))]);
+    }
+
+    fn reset(&mut self) {}
+}
+
+impl fmt::Debug for DebugConsole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DebugConsole")
+    }
+}
+
 /// A [`Control`] that notes what was asked, for tests.
 #[cfg(test)]
 pub(crate) mod notes {
@@ -249,6 +283,17 @@ mod tests {
         port.write(0, 1, 4);
         let resets = [Asked::Reset(Reset::Machine), Asked::Reset(Reset::Cpus)];
         assert_eq!(notes.take(), resets);
+    }
+
+    #[test]
+    fn the_debug_console_passes_bytes_on() {
+        let log = Arc::new(parking_lot::Mutex::new(Vec::<u8>::new()));
+        let to = log.clone();
+        let mut port = DebugConsole::new(move |bytes| to.lock().extend(bytes));
+        assert_eq!(port.read(0, 1), 0xe9);
+        port.write(0, 1, 0x41);
+        port.write(0, 2, 0x4342);
+        assert_eq!(log.lock()[..], *b"ABC");
     }
 
     #[test]

@@ -9,12 +9,14 @@ mod board;
 mod boot;
 mod buses;
 mod console;
+mod drives;
 mod layout;
 mod processor;
 mod terminal;
 
 pub use board::End;
 pub use boot::BootError;
+pub use drives::{Drive, Interface};
 
 use board::Board;
 use buses::ApicRegisters;
@@ -39,6 +41,10 @@ pub struct Options {
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
     pub append: String,
+    /// Disks and CD-ROMs.
+    pub drives: Vec<Drive>,
+    /// The network, if there is one.
+    pub net: Option<mynah_net::Options>,
     /// How guest code is run.
     pub config: Config,
 }
@@ -60,7 +66,7 @@ impl Machine {
     /// # Errors
     /// A file cannot be read or is not what it should be, or the host lacks memory.
     pub fn new(options: &Options) -> Result<Machine, BootError> {
-        let board = Board::new(options.memory, options.cpus)?;
+        let board = Board::new(options)?;
         let rsdp = acpi::install(&board.ram, options.cpus)?;
         // There is no firmware to do it.
         board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
@@ -93,6 +99,11 @@ impl Machine {
             }
         });
         Ok(Machine { board, engine, entry })
+    }
+
+    /// What the user should know before the guest starts, one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.board.notes
     }
 
     /// Runs the machine, with the terminal as its serial console, until it ends.
@@ -155,6 +166,7 @@ fn vcpu(
         x2apic: true,
         tsc_deadline: true,
         five_levels: false,
+        smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
     cpu.state.system.tsc_offset = tsc_offset;

@@ -35,6 +35,9 @@ pub const DEBUG: u32 = 1 << 12;
 /// SMAP is lifted: EFLAGS.AC is set, and the privilege level is not 3.
 pub const LIFTED: u32 = 1 << 25;
 
+/// Misaligned accesses are #AC: CR0.AM and EFLAGS.AC are set, and the privilege level is 3.
+pub const ALIGNED: u32 = 1 << 26;
+
 const CPL_SHIFT: u32 = 3;
 const CLASS_SHIFT: u32 = 13;
 

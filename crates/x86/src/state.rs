@@ -459,6 +459,7 @@ impl State {
         add(mode::SSE, cr4 & cr4::OSFXSR != 0);
         add(mode::DEBUG, self.rflags & flags::TF != 0 || dr7 & 0xff != 0);
         add(mode::LIFTED, cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0 && cpl != 3);
+        add(mode::ALIGNED, cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0 && cpl == 3);
         if long {
             return word | mode::CODE64;
         }

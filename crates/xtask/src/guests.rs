@@ -37,6 +37,9 @@ const PROGRAMS: &[Program] = &[
     Program { name: "riscv64-linux-gnu-gcc", packages: &[] },
 ];
 
+/// Kernels that are booted: their names here, and the packages that depend on the newest of each.
+const KERNELS: &[(&str, &str)] = &[("vmlinuz-cloud", "linux-image-cloud-amd64")];
+
 /// The programs that were found.
 #[derive(Debug)]
 pub(crate) struct Guests {
@@ -83,6 +86,12 @@ pub(crate) fn collect() -> Result<Guests, String> {
     if let Some(python) = guests.get("python3") {
         let _ = python_tests(python, &unpacked).inspect_err(|e| missing.push(e.clone()));
     }
+    for (name, package) in KERNELS {
+        match kernel(name, package) {
+            Ok(place) => println!("guests: {name:22} {}", place.display()),
+            Err(e) => missing.push(e),
+        }
+    }
     for (name, place) in &guests.programs {
         println!("guests: {name:22} {}", place.display());
     }
@@ -106,6 +115,35 @@ fn python_tests(python: &Path, unpacked: &Path) -> Result<(), String> {
         return Ok(());
     }
     unpack("python's tests", &[&format!("libpython{version}-testsuite")], unpacked)
+}
+
+/// The kernel of the package that `package` depends on, linked as `name`.
+fn kernel(name: &str, package: &str) -> Result<PathBuf, String> {
+    let link = folder().join(name);
+    if link.exists() {
+        return Ok(link);
+    }
+    let failed = |e: &dyn std::fmt::Display| format!("{name:22} missing: {e}");
+    let depends = shell::output(Command::new("apt-cache").args(["depends", package]));
+    let depends = depends.map_err(|e| failed(&e))?;
+    let depends = String::from_utf8_lossy(&depends).into_owned();
+    let image = depends
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|package| package.starts_with("linux-image-"))
+        .ok_or_else(|| failed(&format!("{package} names no kernel")))?;
+    let root = folder().join(name.to_owned() + ".root");
+    fs::create_dir_all(&root).map_err(|e| failed(&e))?;
+    unpack(name, &[image], &root)?;
+    let boot = root.join("boot");
+    let file = fs::read_dir(&boot)
+        .map_err(|e| failed(&e))?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz")))
+        .ok_or_else(|| failed(&format!("{image} holds none")))?;
+    std::os::unix::fs::symlink(&file, &link).map_err(|e| failed(&e))?;
+    Ok(link)
 }
 
 /// Downloads and unpacks a program's packages.

@@ -3,9 +3,11 @@
 //! Device Controller").
 
 mod keyboard;
+mod keys;
 mod mouse;
 
 pub use keyboard::Keyboard;
+pub use keys::{Stroke, key_by_name};
 pub use mouse::{Buttons, Mouse};
 
 use crate::system_control::{Control, Reset};
@@ -88,7 +90,8 @@ struct State {
 impl State {
     fn new() -> State {
         State {
-            command: command::KEYBOARD_IRQ | command::TRANSLATE | command::SYSTEM,
+            // The system flag tells software that the controller has tested itself.
+            command: command::KEYBOARD_IRQ | command::TRANSLATE,
             output: output::NOT_RESET | output::A20 | 0xcc,
             ram: [0; 31],
             was_command: false,

@@ -34,8 +34,9 @@ impl I440fx {
             device: 0x1237,
             revision: 2,
             class: Class(6, 0, 0),
-            subsystem_vendor: 0,
-            subsystem: 0,
+            // By these, SeaBIOS knows that there is a firmware configuration device.
+            subsystem_vendor: 0x1af4,
+            subsystem: 0x1100,
         });
         config.set_u16(super::reg::COMMAND, 0x0006);
         config.set_u16(super::reg::STATUS, status::DEVSEL_MEDIUM | 0x80);

@@ -6,8 +6,11 @@
 //! kind of failure once.
 
 pub mod decode;
+pub mod devices;
+pub mod disks;
 pub mod elf;
 pub mod insn;
+pub mod net;
 pub mod tiers;
 
 use crate::random::Rng;
@@ -50,6 +53,19 @@ pub trait Target {
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let numbered = text.lines().map(str::trim).enumerate().map(|(at, line)| (at + 1, line));
     numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Replays a file of which each line is the seed of a case.
+fn replay_seeds(target: &mut dyn Target, text: &str) -> Result<usize, String> {
+    let mut count = 0;
+    for (number, line) in lines(text) {
+        let seed = line.parse().map_err(|_| format!("line {number}: {line} is no seed"))?;
+        if let Verdict::Failed { report, .. } = target.case(&mut Rng::new(seed)) {
+            return Err(format!("line {number}\n{report}"));
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Tries the case that a fuzzer's bytes describe.

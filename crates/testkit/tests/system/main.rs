@@ -3,6 +3,7 @@
 //! loaded at 0x7c00, begins there in real mode, writes text to port 0xe9 and halts. Its first line
 //! says what text is expected.
 
+mod hostile;
 mod machine;
 
 use machine::{Ended, Machine, Style};
@@ -42,7 +43,7 @@ fn expected(listing: &str) -> &str {
     line.and_then(|line| line.split("# expect: ").nth(1)).expect("a line that says what to expect")
 }
 
-fn program(name: &str) {
+fn program(name: &str, end: Ended) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/programs").join(name);
     let listing = std::fs::read_to_string(&path).expect("the program's listing");
     let bytes = assemble(&listing);
@@ -53,21 +54,26 @@ fn program(name: &str) {
         let ended = machine.run();
         let at = format!("{style:?} at {:#x}, {:x?}", machine.cpu.core.pc, machine.cpu.state);
         assert_eq!(machine.text(), expected(&listing).trim_end(), "{at}");
-        assert_eq!(ended, Ended::Halted, "{at}");
+        assert_eq!(ended, end, "{at}");
     }
 }
 
 #[test]
 fn long_mode() {
-    program("long.lst");
+    program("long.lst", Ended::Halted);
 }
 
 #[test]
 fn real_mode() {
-    program("real.lst");
+    program("real.lst", Ended::Halted);
 }
 
 #[test]
 fn protected_mode() {
-    program("protected.lst");
+    program("protected.lst", Ended::Halted);
+}
+
+#[test]
+fn triple_fault() {
+    program("fault.lst", Ended::Shutdown);
 }

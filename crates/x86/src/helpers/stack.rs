@@ -115,9 +115,11 @@ impl Stack {
         self.move_to(self.pointer.wrapping_add(bytes));
     }
 
-    /// Makes the low bits that count those of `pointer`.
+    /// Makes the low bits that count those of `pointer`. Of SP the high half of ESP stays; above
+    /// ESP there is nothing.
     pub(crate) fn move_to(&mut self, pointer: u64) {
-        self.pointer = self.pointer & !self.mask | pointer & self.mask;
+        let kept = self.pointer & !self.mask & 0xffff_ffff;
+        self.pointer = kept | pointer & self.mask;
     }
 
     /// Moves the top to a multiple of 16.

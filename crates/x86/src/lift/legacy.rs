@@ -36,11 +36,13 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
             l.trap(trap::OVERFLOW, 0);
         }
         Mnemonic::Arpl if l.is(mode::PROTECTED) && !l.is(mode::VIRTUAL) => {
-            let source = l.read(SRC);
-            let dest = l.read(DEST);
+            // Of registers, which have 32 bits in 32-bit code, the low halves.
+            let source = l.read(SRC).trunc(Ty::I16);
+            let whole = l.read(DEST);
+            let dest = whole.trunc(Ty::I16);
             let raised = (dest & 3).ult(source & 3);
-            let adjusted = (dest & 0xfffc) | (source & 3);
-            l.write(DEST, raised.select(adjusted, dest));
+            let adjusted = (whole & !3) | (source & 3).zext(whole.ty());
+            l.write(DEST, raised.select(adjusted, whole));
             let others = l.flags_word() & !flags::ZF;
             l.flags(flags::eager(others | raised.zext(Ty::I64).shl(6)));
         }

@@ -309,3 +309,61 @@ fn combine<'b>(rmw: Rmw, old: V<'b>, arg: V<'b>) -> V<'b> {
         Rmw::Umax => old.ult(arg).select(arg, old),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::X86;
+    use mynah_guest::Guest;
+    use mynah_ir::BlockKey;
+
+    /// Lifts whatever `code` is in `mode`; the block must be well formed.
+    fn check(code: &[u8], pc: u64, mode: u32) {
+        let builder = Builder::new(<X86>::SLOTS);
+        builder.insn(pc);
+        let lifted = <X86>::lift(&mut Lifter::default(), code, pc, mode, &builder);
+        let (len, end) = match lifted {
+            Lifted::Next { len } => (len, End::Jump(pc + u64::from(len))),
+            Lifted::End { len, end } => (len, end),
+            Lifted::Undefined { .. } | Lifted::Truncated => return,
+        };
+        let block = builder.finish(BlockKey { pc, mode }, len, 1, end);
+        let text = || <X86>::disassemble(code, pc, mode).0;
+        assert_eq!(mynah_ir::verify(&block, <X86>::SLOTS), Ok(()), "{} in {mode:#x}", text());
+    }
+
+    #[test]
+    fn any_bytes_in_any_mode_make_blocks() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        let sse = mode::SYSTEM | mode::SSE;
+        let mut modes = vec![mode::CODE64, sse, sse | mode::with_cpl(3), sse | mode::DEBUG];
+        for code in [mode::CODE16, mode::CODE32] {
+            let base = sse | code;
+            modes.extend([base, base | mode::PROTECTED, base | mode::PROTECTED | mode::STACK32]);
+            modes.push(base | mode::PROTECTED | mode::VIRTUAL | mode::with_cpl(3));
+            modes.push(base | mode::EMULATED | mode::SWITCHED | mode::MONITOR);
+            modes.push(base | mode::PROTECTED | mode::ALIGNED | mode::with_cpl(3) | mode::DEBUG);
+            for class in [Class::Based, Class::Limited, Class::Odd] {
+                let classes = (0..6).fold(0, |bits, n| bits | mode::with_class(n, class));
+                modes.extend([base | classes, base | classes | mode::PROTECTED]);
+            }
+        }
+        for n in 0..600_000 {
+            let mut code = [random(), random()].map(u64::to_le_bytes).concat();
+            if n % 3 == 0 {
+                code[0] = 0x0f;
+            }
+            if n % 5 == 0 {
+                code.rotate_right(1);
+                code[0] = [0x66, 0x67, 0xf2, 0xf3, 0x2e][n / 5 % 5];
+            }
+            check(&code, 0xffff_f000 + (random() & 0xfff), modes[n % modes.len()]);
+        }
+    }
+}

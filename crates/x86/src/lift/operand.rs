@@ -137,6 +137,9 @@ impl<'b> Lift<'b> {
         if self.is(mode::DEBUG) {
             self.watch(address, bytes, access());
         }
+        if self.is(mode::ALIGNED) && matches!(bytes, 2 | 4 | 8) {
+            self.fault_if((address & (bytes - 1)).ne(0), trap::ALIGNMENT);
+        }
         address
     }
 

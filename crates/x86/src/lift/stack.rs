@@ -41,7 +41,7 @@ impl<'b> Lift<'b> {
     pub(super) fn stack_ty(&self) -> Ty {
         match (self.insn.code(), self.insn.stack_pointer_increment()) {
             (Code::Enterw_imm16_imm8 | Code::Leavew, _) | (_, -2 | 2) => Ty::I16,
-            (_, -4 | 4) => Ty::I32,
+            (Code::Enterd_imm16_imm8 | Code::Leaved, _) | (_, -4 | 4) => Ty::I32,
             _ => Ty::I64,
         }
     }
@@ -115,9 +115,9 @@ fn pop_all(l: &Lift<'_>, ty: Ty) {
 
 fn pop(l: &mut Lift<'_>) {
     let ty = l.stack_ty();
-    let top = l.top();
     let bytes = u64::from(ty.bytes());
     if l.segment_operand(DEST).is_some() {
+        let top = l.top();
         // Only the selector is read, whatever RSP moves by.
         let value = l.load(Ty::I16, l.stack_address(top, Ty::I16, Access::Read));
         l.set_segment(l.insn.op_register(DEST), value);
@@ -130,6 +130,7 @@ fn pop(l: &mut Lift<'_>) {
         return;
     }
     // An address by RSP is computed after RSP has been moved (SDM 2B, POP).
+    let top = l.top();
     let value = l.load(ty, l.stack_address(top, ty, Access::Read));
     let by_rsp = l.insn.memory_base().full_register() == Register::RSP;
     let offset = if by_rsp { l.moved_offset(bytes) } else { l.offset() };
