@@ -108,13 +108,14 @@ fn fadt(facs: u64, dsdt: u64) -> FADTBuilder {
     };
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, REVISION)
         .firmware_ctrl_32(facs as u32)
-        .dsdt_32(dsdt as u32)
         .dsdt_64(dsdt)
         .flag(Flags::Wbinvd)
         .flag(Flags::ProcC1)
         .flag(Flags::SlpButton)
         .flag(Flags::RtcS4)
         .flag(Flags::ResetRegSup);
+    // Old firmware looks only here; the builder knows one of the two.
+    fadt.dsdt = (dsdt as u32).into();
     fadt.sci_int = (irq::SCI as u16).into();
     fadt.smi_cmd = (port::APM.start as u32).into();
     fadt.acpi_enable = Apm::ACPI_ENABLE;
