@@ -46,6 +46,8 @@ struct frame {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
+// What the 8254 counts in a second.
+#define TIMER_HZ 1193182
 #define TICKS_PER_SECOND 100
 // Timer interrupts since the start.
 extern volatile uint64_t ticks;

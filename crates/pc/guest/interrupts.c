@@ -6,7 +6,6 @@
 #define VECTORS 48
 // The vector of interrupt 0; those below are the processor's own.
 #define FIRST_IRQ 32
-#define TIMER_HZ 1193182
 
 #define PIC1 0x20
 #define PIC2 0xa0
