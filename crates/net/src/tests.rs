@@ -157,6 +157,62 @@ fn echo() -> SocketAddrV4 {
 }
 
 #[test]
+fn options_are_read() {
+    let options = Options::parse("hostfwd=tcp::1-:2,restrict=on,hostfwd=udp::3-:4,dns=192.0.2.1");
+    let options = options.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((options.forwards.len(), options.restricted), (2, true));
+    assert_eq!(options.resolver, Some(([192, 0, 2, 1], 53).into()));
+    assert!(Options::parse("").is_ok());
+    for text in ["restrict=maybe", "dns=name", "hostfwd=tcp:1", "smb=/", "restrict"] {
+        let error = Options::parse(text).expect_err(text).to_string();
+        assert!(error.contains(text) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn many_connections_go_on_at_once() {
+    let forward = Forward::parse("tcp:127.0.0.1:0-:80").expect("a forward");
+    let mut guest = Guest::at_home(Options::new().forward(forward));
+    let at = guest.card.0.forwarded()[0];
+    let handles: Vec<_> = (0..20).map(|_| guest.tcp()).collect();
+    for handle in &handles {
+        guest.stream(*handle).listen(80).expect("listens");
+    }
+    let hosts: Vec<_> = (0..20_u8)
+        .map(|number| {
+            std::thread::spawn(move || {
+                let mut stream = TcpStream::connect(at).expect("connects");
+                stream.write_all(&[number; 50_000]).expect("sends");
+                let mut back = vec![0; 50_000];
+                stream.read_exact(&mut back).expect("an answer");
+                assert_eq!(back, [number; 50_000]);
+            })
+        })
+        .collect();
+    let mut waiting = vec![Vec::new(); handles.len()];
+    guest.until("the hosts go on", |guest| {
+        for (handle, waiting) in handles.iter().zip(&mut waiting) {
+            let socket = guest.stream(*handle);
+            while socket.can_recv() {
+                let taken = socket.recv(|bytes| {
+                    waiting.extend_from_slice(bytes);
+                    (bytes.len(), ())
+                });
+                taken.expect("receives");
+            }
+            if socket.can_send() && !waiting.is_empty() {
+                let n = socket.send_slice(waiting).expect("sends");
+                waiting.drain(..n);
+            }
+        }
+        hosts.iter().all(|host| host.is_finished()).then_some(())
+    });
+    for host in hosts {
+        host.join().expect("a host got its own bytes back");
+    }
+}
+
+#[test]
 fn dhcp_gives_the_address() {
     let mut guest = Guest::new(Options::new());
     let handle = guest.sockets.add(dhcpv4::Socket::new());
