@@ -23,12 +23,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("riscv", &["ir", "mem", "guest"]),
     ("engine", &["ir", "mem", "guest", "opt", "interp", "jit"]),
     ("linux", &["ir", "mem", "guest", "engine", "loader", "x86", "riscv"]),
-    ("pc", &["bus", "devices", "mem", "guest", "engine", "x86"]),
+    ("pc", &["bus", "devices", "disk", "net", "mem", "guest", "engine", "loader", "x86"]),
     (
         "testkit",
-        &["bus", "devices", "disk", "net", "ir", "mem", "guest", "opt", "interp", "jit", "loader", "x86", "riscv"],
+        &[
+            "bus", "devices", "disk", "net", "ir", "mem", "guest", "opt", "interp", "jit",
+            "loader", "x86", "riscv",
+        ],
     ),
-    ("cli", &["ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "pc", "loader"]),
+    (
+        "cli",
+        &[
+            "ir", "guest", "opt", "jit", "engine", "x86", "riscv", "linux", "pc", "disk", "net",
+            "loader",
+        ],
+    ),
     ("xtask", &[]),
     ("mynah", &["ir", "mem", "guest", "engine", "x86", "riscv", "linux", "cli"]),
 ];

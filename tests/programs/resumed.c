@@ -11,22 +11,22 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct timespec second = {1, 0};
+static const struct timespec seconds = {2, 0};
 
-static long by_poll(void) { return poll(0, 0, 1000); }
-static long by_nanosleep(void) { return syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &second, 0); }
+static long by_poll(void) { return poll(0, 0, 2000); }
+static long by_nanosleep(void) { return syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &seconds, 0); }
 static long by_epoll(void) {
     struct epoll_event event;
-    return epoll_wait(epoll_create1(0), &event, 1, 1000);
+    return epoll_wait(epoll_create1(0), &event, 1, 2000);
 }
 static long by_futex(void) {
     int word = 1;
-    return syscall(SYS_futex, &word, 0 /* FUTEX_WAIT */, 1, &second, 0, 0);
+    return syscall(SYS_futex, &word, 0 /* FUTEX_WAIT */, 1, &seconds, 0, 0);
 }
 static long by_semaphore(void) {
     int set = semget(IPC_PRIVATE, 1, 0600);
     struct sembuf wait = {0, -1, 0};
-    long result = semtimedop(set, &wait, 1, &second);
+    long result = semtimedop(set, &wait, 1, &seconds);
     semctl(set, 0, IPC_RMID);
     return result;
 }
@@ -49,11 +49,11 @@ int main(void) {
         long result = waits[i].wait();
         clock_gettime(CLOCK_MONOTONIC, &end);
         double time = end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) / 1e9;
-        // The last signal comes after 0.9 s at least.
-        _exit(result > 0 ? 1 : time < 0.99 ? 2 : time > 1.75 ? 3 : 0);
+        // The last signal comes after 1.8 s at least.
+        _exit(result > 0 ? 1 : time < 1.99 ? 2 : time > 3.7 ? 3 : 0);
     }
     for (int n = 0; n < 3; n++) {
-        usleep(300000);
+        usleep(600000);
         for (int i = 0; i < WAITS; i++) kill(children[i], SIGSEGV);
     }
     for (int i = 0; i < WAITS; i++) {

@@ -1,8 +1,9 @@
 //! `mynah boot`: an operating system on an emulated PC.
 
 use crate::run::TierName;
+use mynah_disk::Format;
 use mynah_engine::Config;
-use mynah_pc::{End, Machine};
+use mynah_pc::{Drive, End, Interface, Machine};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,6 +24,23 @@ pub(crate) struct Options {
     /// Its command line
     #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
     append: String,
+    /// A disk image, raw or qcow2: FILE[,if=virtio|ide][,format=raw|qcow2][,readonly]; may be
+    /// repeated
+    #[arg(long, value_name = "FILE", value_parser = disk)]
+    disk: Vec<Drive>,
+    /// A CD-ROM image; may be repeated
+    #[arg(long, value_name = "FILE")]
+    cdrom: Vec<PathBuf>,
+    /// Leave disk images as they are: what the guest writes is thrown away at the end
+    #[arg(long)]
+    snapshot: bool,
+    /// The network: `none`, or `user` with any number of `,hostfwd=tcp:ADDRESS:PORT-:PORT`, by
+    /// which a port of this host leads to one of the guest
+    #[arg(long, value_name = "NET", default_value = "user", value_parser = net)]
+    net: Net,
+    /// Write all frames of the network to FILE, for tcpdump and wireshark
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
     /// Memory: a number of MiB, or with K, M or G behind it
     #[arg(long, short, value_name = "SIZE", default_value = "256M", value_parser = memory)]
     memory: u64,
@@ -44,7 +62,63 @@ const EXAMPLES: &str = "\
 Examples:
   mynah boot --kernel vmlinuz --initrd initrd.img
   mynah boot --kernel vmlinuz --append \"console=ttyS0 quiet\" --memory 1G --smp 2
+  mynah boot --kernel vmlinuz --disk disk.qcow2 --snapshot \\
+             --append \"console=ttyS0 root=/dev/vda1\" --net user,hostfwd=tcp:127.0.0.1:2222-:22
+                                                    then: ssh -p 2222 127.0.0.1
   mynah boot --kernel vmlinuz --tier 0 --stats      interpret everything";
+
+/// The network of the command line.
+#[derive(Clone, Debug)]
+struct Net(Option<mynah_net::Options>);
+
+fn net(text: &str) -> Result<Net, String> {
+    let mut words = text.split(',');
+    match words.next() {
+        Some("none") if words.next().is_none() => return Ok(Net(None)),
+        Some("user") => {}
+        _ => return Err("it is none, or user and what comes after a comma".to_owned()),
+    }
+    let mut options = mynah_net::Options::new();
+    for word in words {
+        options = match word.split_once('=') {
+            Some(("hostfwd", forward)) => {
+                let forward = mynah_net::Forward::parse(forward).map_err(|e| e.to_string())?;
+                options.forward(forward)
+            }
+            Some(("restrict", "on" | "yes" | "y")) => options.restricted(true),
+            _ => return Err(format!("`{word}` is not hostfwd=... or restrict=on")),
+        };
+    }
+    Ok(Net(Some(options)))
+}
+
+fn disk(text: &str) -> Result<Drive, String> {
+    let mut words = text.split(',');
+    let image = words.next().unwrap_or_default();
+    if image.is_empty() {
+        return Err("no file is named".to_owned());
+    }
+    let mut drive = Drive {
+        image: image.into(),
+        interface: Interface::Virtio,
+        format: None,
+        read_only: false,
+        snapshot: false,
+    };
+    for word in words {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("if", "virtio") => drive.interface = Interface::Virtio,
+            ("if", "ide") => drive.interface = Interface::Ide,
+            ("format", name) => {
+                let format = Format::from_name(name);
+                drive.format = Some(format.ok_or_else(|| format!("no format is called {name}"))?);
+            }
+            ("readonly", "" | "on") => drive.read_only = true,
+            _ => return Err(format!("`{word}` is not if=..., format=... or readonly")),
+        }
+    }
+    Ok(drive)
+}
 
 /// Bytes, from a number with an optional unit; without one it counts MiB.
 fn memory(text: &str) -> Result<u64, String> {
@@ -63,6 +137,28 @@ fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
+impl Options {
+    fn drives(&self) -> Vec<Drive> {
+        let cdrom = |image: &PathBuf| Drive {
+            image: image.clone(),
+            interface: Interface::Cdrom,
+            format: Some(Format::Raw),
+            read_only: true,
+            snapshot: false,
+        };
+        let disk = |drive: &Drive| Drive { snapshot: self.snapshot, ..drive.clone() };
+        self.disk.iter().map(disk).chain(self.cdrom.iter().map(cdrom)).collect()
+    }
+
+    fn network(&self) -> Option<mynah_net::Options> {
+        let net = self.net.0.clone()?;
+        Some(match &self.pcap {
+            Some(file) => net.pcap(file),
+            None => net,
+        })
+    }
+}
+
 pub(crate) fn run(options: &Options) -> ExitCode {
     loop {
         let machine = Machine::new(&mynah_pc::Options {
@@ -71,6 +167,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             kernel: options.kernel.clone(),
             initrd: options.initrd.clone(),
             append: options.append.clone(),
+            drives: options.drives(),
+            net: options.network(),
             config: Config {
                 tier: options.tier.into(),
                 threshold: options.threshold,
@@ -84,6 +182,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
+        machine.notes().iter().for_each(|note| crate::complain(note));
         let end = machine.run();
         if options.stats {
             crate::tell(&machine.stats().to_string());

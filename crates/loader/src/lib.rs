@@ -3,8 +3,10 @@
 
 mod elf;
 mod error;
+mod physical;
 mod symbols;
 
 pub use elf::{Elf, Machine, Placement, Segment};
 pub use error::Error;
+pub use physical::{Physical, PhysicalSegment};
 pub use symbols::{Function, functions};

@@ -1,13 +1,15 @@
-//! Mynah runs programs of one architecture on another by translating them as they run.
+//! Mynah runs programs of one architecture on another, and systems on an emulated PC, by translating
+//! their code as it runs.
 //!
 //! Guest code is *lifted* to an intermediate representation, interpreted while it is cold, compiled
 //! through Cranelift when it is warm, and kept. What guest code may not do by itself, such as a
-//! system call, traps out to the machine around it.
+//! system call or an access of a device, traps out to the machine around it.
 //!
 //! # Map
 //!
 //! ```text
-//!     cli ──────► linux (the process machine) ──► loader
+//!     cli ──┬───► linux (the process machine) ──► loader
+//!      │    └───► pc (the system machine) ──► devices ──► disk, net, bus
 //!      │            │           │
 //!      │            ▼           ▼
 //!      │       x86, riscv     engine ──┬──► jit ────┐     Cranelift is used only in jit
@@ -24,13 +26,17 @@
 //! | [`ir`] | operations, blocks, their text form, verifier and evaluator; the floating-point environment |
 //! | `opt` | removal of dead register and flag writes, folding, forwarding |
 //! | [`guest`] | what an architecture supplies: state, lift, helpers, disassembly |
-//! | [`mem`] | guest memory: accesses that may fault, without bringing Mynah down |
+//! | [`mem`] | guest memory: at host addresses, or behind page tables and a TLB |
 //! | `interp` | tier 0: interprets the IR, and serves all cold code |
 //! | `jit` | tier 1: compiles blocks to host code, links them, keeps them in the code cache |
 //! | [`engine`] | vCPUs, block table, tier policy, compile thread, invalidation |
 //! | [`x86`], [`riscv`] | guest architectures, as plug-ins |
 //! | [`linux`] | a Linux process around the engine: address space, system calls, signals, threads |
 //! | `loader` | executable files |
+//! | `pc` | an emulated PC around the engine: what is wired to what, how it starts |
+//! | `devices` | the PC's chips, one file or folder for each |
+//! | `bus` | what devices share: address maps, interrupt wires, time, RAM as they see it |
+//! | `disk`, `net` | disk images; the network that the guest sees |
 //!
 //! # Five ideas
 //!

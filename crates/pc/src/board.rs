@@ -1,9 +1,11 @@
 //! The board: which devices there are, and what is wired to what.
 
+use crate::Options;
 use crate::boot::BootError;
 use crate::buses::{MemorySpace, PortSpace};
 use crate::console::{self, SharedUart};
-use crate::layout::{self, gsi, irq, port};
+use crate::drives;
+use crate::layout::{self, gsi, irq, port, slot};
 use crate::processor::Line;
 use mynah_bus::{Clock, CpuLine as _, Device, IrqLine, Map, Pins, Ram, Shared, Timers};
 use mynah_devices::acpi_pm::{AcpiPm, Apm, Piix4Pm};
@@ -13,6 +15,7 @@ use mynah_devices::hpet::{Hpet, LegacyRoutes};
 use mynah_devices::i8042::I8042;
 use mynah_devices::i8254::I8254;
 use mynah_devices::i8259::{I8259, I8259Ports};
+use mynah_devices::ide::Ide;
 use mynah_devices::pci::{self, Address, ConfigPorts, Ecam, I440fx, Piix3, PirqRouter};
 use mynah_devices::system_control::{Control, DebugExit, PortA, Post, Reset, ResetControl};
 use mynah_devices::uart16550::Uart16550;
@@ -52,6 +55,8 @@ pub(crate) struct Board {
     pub(crate) uart: SharedUart,
     pub(crate) lines: Vec<Arc<Line>>,
     pub(crate) lapics: Vec<Arc<Lapic>>,
+    /// What the user should know before the guest starts, one line each.
+    pub(crate) notes: Vec<String>,
     end: Mutex<Option<End>>,
     ended: Condvar,
 }
@@ -138,8 +143,9 @@ fn shared_function(function: impl pci::Function + 'static) -> pci::Plugged {
 }
 
 impl Board {
-    /// A board for `cpus` vCPUs and `memory` bytes of RAM.
-    pub(crate) fn new(memory: u64, cpus: usize) -> Result<Arc<Board>, BootError> {
+    /// The board of such a machine.
+    pub(crate) fn new(options: &Options) -> Result<Arc<Board>, BootError> {
+        let (memory, cpus) = (options.memory, options.cpus);
         let ram = Ram::new(&layout::ram(memory))
             .map_err(|e| BootError::new(format!("memory of {} MiB: {e}", memory >> 20)))?;
         let ports = Arc::new(Map::new());
@@ -193,10 +199,14 @@ impl Board {
         let router = PirqRouter::new(direct, to_isa.collect());
         let bus = pci::Bus::new(ports.clone(), mmio.clone(), apics.clone(), router.clone());
         let bridge = |device, function, plugged| bus.plug(Address::new(device, function), plugged);
-        bridge(0, 0, shared_function(I440fx::new(|_, _| {})));
-        bridge(1, 0, shared_function(Piix3::new(router)));
+        bridge(slot::HOST, 0, shared_function(I440fx::new(|_, _| {})));
+        bridge(slot::ISA, 0, shared_function(Piix3::new(router)));
         let power = Piix4Pm::new(pm.clone(), ports.clone(), port::ACPI_PM as u16);
-        bridge(1, 3, shared_function(power));
+        bridge(slot::ISA, 3, shared_function(power));
+
+        let mut ide = Ide::new(&ram, [isa.end(irq::IDE1), isa.end(irq::IDE2)]);
+        let net = options.net.clone();
+        let notes = drives::attach(&options.drives, net, &bus, &mut ide, &ram)?;
 
         let add = |range: &std::ops::Range<u64>, offset, device: Shared| {
             ports.add_at(range.clone(), offset, device);
@@ -216,6 +226,11 @@ impl Board {
         add(&port::POST, 0, shared(Post::new()));
         add(&port::PORT_A, 0, shared(PortA::new(controls.clone())));
         add(&port::DEBUG_EXIT, 0, shared(DebugExit::new(controls.clone())));
+        for (channel, (command, control)) in port::IDE.iter().enumerate() {
+            add(command, 0, ide.command_block(channel));
+            add(control, 0, ide.control_block(channel));
+        }
+        bridge(slot::ISA, 1, shared_function(ide));
         let reset = ResetControl::new(controls.clone());
         add(&port::PCI, 0, shared(ConfigPorts::new(bus.clone(), reset)));
         mmio.add(layout::ECAM, shared(Ecam::new(bus)));
@@ -230,6 +245,7 @@ impl Board {
             uart,
             lines,
             lapics,
+            notes,
             end: Mutex::default(),
             ended: Condvar::new(),
         });

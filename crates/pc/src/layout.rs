@@ -45,6 +45,10 @@ pub(crate) mod irq {
     pub(crate) const SCI: u32 = 9;
     /// The mouse.
     pub(crate) const MOUSE: u32 = 12;
+    /// The first IDE channel.
+    pub(crate) const IDE1: u32 = 14;
+    /// The second IDE channel.
+    pub(crate) const IDE2: u32 = 15;
 }
 
 /// Inputs of the I/O APIC that have another number than on the ISA bus, or are not there.
@@ -55,6 +59,22 @@ pub(crate) mod gsi {
     pub(crate) const PIRQ: u32 = 16;
     /// Number of inputs.
     pub(crate) const COUNT: u32 = 24;
+}
+
+/// Device numbers on the PCI bus.
+pub(crate) mod slot {
+    /// The host bridge.
+    pub(crate) const HOST: u8 = 0;
+    /// The ISA bridge, and the IDE controller and the power management that are part of it.
+    pub(crate) const ISA: u8 = 1;
+    /// The source of random numbers.
+    pub(crate) const RANDOM: u8 = 2;
+    /// The network device.
+    pub(crate) const NET: u8 = 3;
+    /// The first virtio disk; the others follow.
+    pub(crate) const DISK: u8 = 4;
+    /// Slots of a bus.
+    pub(crate) const COUNT: u8 = 32;
 }
 
 /// Ports.
@@ -85,6 +105,9 @@ pub(crate) mod port {
     pub(crate) const KEYBOARD_COMMAND: Range<u64> = 0x64..0x65;
     /// How software turns ACPI on.
     pub(crate) const APM: Range<u64> = 0xb2..0xb4;
+    /// The IDE channels: command block and control block.
+    pub(crate) const IDE: [(Range<u64>, Range<u64>); 2] =
+        [(0x1f0..0x1f8, 0x3f6..0x3f7), (0x170..0x178, 0x376..0x377)];
     /// ACPI's registers.
     pub(crate) const ACPI_PM: u64 = 0x600;
     /// PCI configuration.

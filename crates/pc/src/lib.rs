@@ -9,15 +9,16 @@ mod board;
 mod boot;
 mod buses;
 mod console;
+mod drives;
 mod layout;
 mod processor;
 mod terminal;
 
 pub use board::End;
 pub use boot::BootError;
+pub use drives::{Drive, Interface};
 
 use board::Board;
-use boot::linux;
 use buses::ApicRegisters;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
@@ -40,6 +41,10 @@ pub struct Options {
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
     pub append: String,
+    /// Disks and CD-ROMs.
+    pub drives: Vec<Drive>,
+    /// The network, if there is one.
+    pub net: Option<mynah_net::Options>,
     /// How guest code is run.
     pub config: Config,
 }
@@ -57,17 +62,20 @@ impl Machine {
     /// # Errors
     /// A file cannot be read or is not what it should be, or the host lacks memory.
     pub fn new(options: &Options) -> Result<Machine, BootError> {
-        let board = Board::new(options.memory, options.cpus)?;
+        let board = Board::new(options)?;
         let rsdp = acpi::install(&board.ram, options.cpus)?;
         // There is no firmware to do it.
         board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
-        let image = linux::Image {
-            kernel: &options.kernel,
+        let file = boot::read(&options.kernel)?;
+        let image = boot::Image {
+            name: &options.kernel,
+            file: &file,
             initrd: options.initrd.as_deref(),
             command_line: &options.append,
             rsdp: Some(rsdp),
+            memory: options.memory,
         };
-        let entry = linux::load(&image, &board.ram, options.memory)?;
+        let entry = boot::load(&image, &board.ram)?;
         mynah_mem::host::signal::install(None);
         let engine = Engine::new(options.config, board.phys.clone())
             .map_err(|e| BootError::new(e.to_string()))?;
@@ -84,6 +92,11 @@ impl Machine {
             }
         });
         Ok(Machine { board, engine, entry })
+    }
+
+    /// What the user should know before the guest starts, one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.board.notes
     }
 
     /// Runs the machine, with the terminal as its serial console, until it ends.
@@ -146,6 +159,7 @@ fn vcpu(
         x2apic: true,
         tsc_deadline: true,
         five_levels: false,
+        smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
     cpu.state.system.tsc_offset = tsc_offset;

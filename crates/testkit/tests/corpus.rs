@@ -2,6 +2,7 @@
 
 use mynah_testkit::fuzz::Target;
 use mynah_testkit::fuzz::decode::DecodeTarget;
+use mynah_testkit::fuzz::devices::DevicesTarget;
 use mynah_testkit::fuzz::elf::ElfTarget;
 use mynah_testkit::fuzz::insn::InsnTarget;
 use mynah_testkit::fuzz::tiers::TiersTarget;
@@ -44,4 +45,9 @@ fn decode() {
 #[test]
 fn elf() {
     replay("elf", &mut ElfTarget::default());
+}
+
+#[test]
+fn devices() {
+    replay("devices", &mut DevicesTarget);
 }

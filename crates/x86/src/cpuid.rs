@@ -128,6 +128,9 @@ const SYSTEM_7C: u32 = bits(&[2]);
 const LA57: u32 = 1 << 16;
 /// Leaf 7 EDX: IBRS and IBPB, STIBP, IA32_ARCH_CAPABILITIES, SSBD.
 const SYSTEM_7D: u32 = bits(&[26, 27, 29, 31]);
+/// Leaf 7 subleaf 2 EDX: IA32_SPEC_CTRL.BHI_DIS_S, which Linux sets instead of clearing the branch
+/// history at every system call.
+const BHI_CTRL: u32 = 1 << 4;
 /// Leaf 0x8000_0001 EDX, besides [`EXTENDED_D`]: pages of 1 GiB.
 const SYSTEM_XD: u32 = bits(&[26]);
 /// Leaf 0x8000_0007 EDX: the time-stamp counter never stops or changes its rate.
@@ -171,9 +174,10 @@ impl State {
                 [a | cores | sharing, b, c, d]
             }
             6 => [ARAT, 0, 0, 0],
+            7 if subleaf == 2 => [0, 0, 0, BHI_CTRL],
             7 if subleaf == 0 => {
                 let b = b | SYSTEM_7B | when(id.smap, SMAP);
-                [0, b, SYSTEM_7C | when(id.five_levels, LA57), SYSTEM_7D]
+                [2, b, SYSTEM_7C | when(id.five_levels, LA57), SYSTEM_7D]
             }
             // Extended topology: threads, then cores.
             0xb => match subleaf {

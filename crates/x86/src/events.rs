@@ -189,11 +189,11 @@ impl State {
 /// What is delivered after `fault` was met in the delivery of `first`.
 fn follow(first: &Delivery, fault: Fault) -> Delivery {
     let mut second = Delivery::of_fault(fault);
-    let double = match (first.class(), second.class()) {
-        (Class::Contributory, Class::Contributory) => true,
-        (Class::Page, Class::Contributory | Class::Page) => true,
-        _ => false,
-    };
+    let double = matches!(
+        (first.class(), second.class()),
+        (Class::Contributory, Class::Contributory)
+            | (Class::Page, Class::Contributory | Class::Page)
+    );
     if double {
         let address = second.address;
         return Delivery { address, ..Delivery::exception(trap::DOUBLE, 0) };

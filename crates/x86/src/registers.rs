@@ -227,6 +227,8 @@ const NOT_AFFECTED: u64 = {
     }
     word
 };
+/// IA32_SPEC_CTRL: IBRS, STIBP, SSBD, BHI_DIS_S.
+const SPEC_CTRL: u64 = 7 | 1 << 10;
 /// IA32_MTRRCAP: 8 variable ranges, fixed ranges, write combining.
 const MTRR_CAP: u64 = 8 | 1 << 8 | 1 << 10;
 /// IA32_MISC_ENABLE: what may be written (fast strings, and bits without effect here).
@@ -298,7 +300,7 @@ impl State {
             0xc1 | 0xc2 | 0x186 | 0x187 | msr::DEBUGCTL => {}
             // A load of microcode, and of its revision: there is none.
             0x79 | msr::MICROCODE => {}
-            msr::SPEC_CTRL => s.spec_ctrl = only(7)?,
+            msr::SPEC_CTRL => s.spec_ctrl = only(SPEC_CTRL)?,
             msr::PRED_CMD => drop(only(1)?),
             msr::MCG_STATUS => drop(only(0)?),
             msr::MTRR_DEFAULT => s.mtrr_default = only(0xcff)?,

@@ -4,6 +4,7 @@
 
 mod ioapic;
 mod lapic;
+mod registers;
 mod timer;
 
 pub use ioapic::IoApic;

@@ -145,7 +145,7 @@ impl Keyboard {
             }
             (_, 0xf5 | 0xf6) => {
                 let leds = state.leds;
-                *state = State { leds, set: state.set, enabled: byte == 0xf6, ..State::new() };
+                *state = State { leds, enabled: byte == 0xf6, ..State::new() };
                 ACK
             }
             (_, 0xfe) => state.last,

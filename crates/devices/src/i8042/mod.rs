@@ -90,7 +90,8 @@ struct State {
 impl State {
     fn new() -> State {
         State {
-            command: command::KEYBOARD_IRQ | command::TRANSLATE | command::SYSTEM,
+            // The system flag tells software that the controller has tested itself.
+            command: command::KEYBOARD_IRQ | command::TRANSLATE,
             output: output::NOT_RESET | output::A20 | 0xcc,
             ram: [0; 31],
             was_command: false,

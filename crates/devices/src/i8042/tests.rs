@@ -55,7 +55,7 @@ fn keys_are_translated_to_set_1() {
     let mut rig = rig();
     assert!(rig.chip.key(0x1e, true));
     assert!(rig.levels.is_high(1));
-    assert_eq!(rig.status(), 0x15);
+    assert_eq!(rig.status(), 0x11);
     assert_eq!(rig.drain(), [0x1e]);
     assert!(!rig.levels.is_high(1));
     let rows: &[(u16, bool, &[u8], &[u8])] = &[

@@ -42,6 +42,8 @@ mod seq {
     pub(super) const MAP_MASK: usize = 2;
     pub(super) const CHARACTER_MAP: usize = 3;
     pub(super) const MEMORY_MODE: usize = 4;
+    /// The bits that each has.
+    pub(super) const BITS: [u8; 8] = [0x03, 0x3d, 0x0f, 0x3f, 0x0e, 0, 0, 0];
 }
 
 /// Graphics controller registers.
@@ -55,6 +57,8 @@ mod gc {
     pub(super) const MISCELLANEOUS: usize = 6;
     pub(super) const COLOR_DONT_CARE: usize = 7;
     pub(super) const BIT_MASK: usize = 8;
+    /// The bits that each has.
+    pub(super) const BITS: [u8; 9] = [0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b, 0x0f, 0x0f, 0xff];
 }
 
 /// Attribute controller registers.
@@ -64,6 +68,8 @@ mod attr {
     pub(super) const PANNING: usize = 0x13;
     pub(super) const COLOR_SELECT: usize = 0x14;
     pub(super) const COUNT: usize = 0x15;
+    /// The bits that each has, from the mode control on.
+    pub(super) const BITS: [u8; 5] = [0xef, 0xff, 0x3f, 0x0f, 0x0f];
 }
 
 /// Miscellaneous output: the ports are at 3Dxh, and the processor reaches the memory.
@@ -162,7 +168,7 @@ impl Registers {
         if at < 16 && self.attr_index & 0x20 == 0 {
             self.attr[at] = value & 0x3f;
         } else if (16..attr::COUNT).contains(&at) {
-            self.attr[at] = value;
+            self.attr[at] = value & attr::BITS[at - 16];
         }
     }
 
@@ -306,7 +312,10 @@ impl Vga {
             0x3c0 => registers.write_attr(value),
             0x3c2 => registers.misc = value,
             0x3c4 => registers.seq_index = value & 7,
-            0x3c5 => registers.seq[usize::from(registers.seq_index)] = value,
+            0x3c5 => {
+                let at = usize::from(registers.seq_index);
+                registers.seq[at] = value & seq::BITS[at];
+            }
             0x3c6 => registers.dac_mask = value,
             0x3c7 => {
                 registers.dac_read = value;
@@ -320,7 +329,10 @@ impl Vga {
             }
             0x3c9 => registers.write_dac(value),
             0x3ce => registers.gc_index = value & 15,
-            0x3cf => registers.gc[usize::from(registers.gc_index)] = value,
+            0x3cf => {
+                let at = usize::from(registers.gc_index);
+                registers.gc[at] = value & gc::BITS.get(at).copied().unwrap_or(0);
+            }
             0x3b4 | 0x3d4 => registers.crtc_index = value,
             0x3b5 | 0x3d5 => registers.write_crtc(value),
             0x3ba | 0x3da => registers.feature = value,

@@ -1,10 +1,10 @@
 //! The Linux boot protocol (Documentation/arch/x86/boot.rst of the kernel): a bzImage and an
 //! initial RAM disk.
 
-use super::{BootError, Entry};
+use super::map::memory_map;
+use super::{BootError, Entry, Image, command_line, read, u16_at, u32_at};
 use crate::layout;
 use mynah_bus::Ram;
-use std::path::Path;
 
 /// Physical address of the boot parameters, the "zero page".
 const PARAMS: u64 = 0x1_0000;
@@ -36,63 +36,17 @@ mod field {
     pub(super) const E820: usize = 0x2d0;
 }
 
-/// What the firmware says of a range of physical addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Range {
-    pub(crate) start: u64,
-    pub(crate) len: u64,
-    /// 1 RAM, 2 reserved, 3 ACPI tables that may be reclaimed.
-    pub(crate) kind: u32,
-}
-
-/// The memory map of a machine with `memory` bytes.
-pub(crate) fn memory_map(memory: u64) -> Vec<Range> {
-    let mut map = Vec::new();
-    let mut add = |start: u64, end: u64, kind| {
-        if start < end {
-            map.push(Range { start, len: end - start, kind });
-        }
-    };
-    add(0, layout::EBDA, 1);
-    add(layout::EBDA, layout::CONVENTIONAL_END, 2);
-    add(layout::TABLES.start, layout::TABLES.end, 2);
-    add(layout::EXTENDED, memory.min(layout::LOW_END), 1);
-    add(layout::HIGH, layout::HIGH + memory.saturating_sub(layout::LOW_END), 1);
-    map
-}
-
-/// What is started.
-pub(crate) struct Image<'a> {
-    pub(crate) kernel: &'a Path,
-    pub(crate) initrd: Option<&'a Path>,
-    pub(crate) command_line: &'a str,
-    /// Physical address of the ACPI tables' root, if there are any.
-    pub(crate) rsdp: Option<u64>,
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-}
-
 /// Whether a file with these first bytes is one for [`load`].
 pub(crate) fn is_kernel(file: &[u8]) -> bool {
     u16_at(file, field::BOOT_FLAG) == 0xaa55
         && file.get(field::MAGIC..field::MAGIC + 4) == Some(b"HdrS")
 }
 
-/// Puts the kernel, its parameters and its RAM disk into the `memory` bytes of `ram`.
-pub(crate) fn load(image: &Image<'_>, ram: &Ram, memory: u64) -> Result<Entry, BootError> {
-    let path = image.kernel;
-    let bad = |message: &str| BootError::of(path, message);
-    let file = std::fs::read(path).map_err(|e| BootError::of(path, e.to_string()))?;
-    if !is_kernel(&file) {
-        return Err(bad("not a Linux kernel (bzImage)"));
-    }
-    let version = u16_at(&file, field::VERSION);
+/// Puts the kernel, its parameters and its RAM disk into `ram`.
+pub(crate) fn load(image: &Image<'_>, ram: &Ram) -> Result<Entry, BootError> {
+    let (file, memory) = (image.file, image.memory);
+    let bad = |message: &str| BootError::of(image.name, message);
+    let version = u16_at(file, field::VERSION);
     if version < 0x206 || file[field::FLAGS] & 1 == 0 {
         return Err(bad("a kernel of this age (boot protocol below 2.6, or zImage) is not known"));
     }
@@ -106,7 +60,7 @@ pub(crate) fn load(image: &Image<'_>, ram: &Ram, memory: u64) -> Result<Entry, B
     ram.write(start, code)?;
 
     // What the kernel needs while it unpacks itself.
-    let kernel_end = start + u64::from(u32_at(&file, field::INIT_SIZE)).max(code.len() as u64);
+    let kernel_end = start + u64::from(u32_at(file, field::INIT_SIZE)).max(code.len() as u64);
     let low_end = memory.min(layout::LOW_END);
     if kernel_end > low_end {
         let needed = kernel_end.div_ceil(1 << 20);
@@ -129,8 +83,8 @@ pub(crate) fn load(image: &Image<'_>, ram: &Ram, memory: u64) -> Result<Entry, B
     }
 
     if let Some(path) = image.initrd {
-        let disk = std::fs::read(path).map_err(|e| BootError::of(path, e.to_string()))?;
-        let highest = u64::from(u32_at(&file, field::RAMDISK_MAX)) + 1;
+        let disk = read(path)?;
+        let highest = u64::from(u32_at(file, field::RAMDISK_MAX)) + 1;
         let end = highest.min(low_end);
         let at = end.checked_sub(disk.len() as u64).map(|at| at & !0xfff);
         let at = at.filter(|&at| at >= kernel_end).ok_or_else(|| {
@@ -142,13 +96,10 @@ pub(crate) fn load(image: &Image<'_>, ram: &Ram, memory: u64) -> Result<Entry, B
         put(field::RAMDISK_LEN, &(disk.len() as u32).to_le_bytes());
     }
 
-    let room = (u32_at(&file, field::COMMAND_LINE_MAX) as usize).min(COMMAND_LINE_ROOM - 1);
-    let line = image.command_line.as_bytes();
+    let room = (u32_at(file, field::COMMAND_LINE_MAX) as usize).min(COMMAND_LINE_ROOM - 1);
+    let line = command_line(image.command_line)?;
     if line.len() > room {
         return Err(bad(&format!("the command line is longer than the kernel's {room} bytes")));
-    }
-    if line.contains(&0) {
-        return Err(bad("the command line contains a zero byte"));
     }
     ram.write(COMMAND_LINE, line)?;
     ram.write(COMMAND_LINE + line.len() as u64, &[0])?;
@@ -163,10 +114,10 @@ pub(crate) fn load(image: &Image<'_>, ram: &Ram, memory: u64) -> Result<Entry, B
     }
     ram.write(PARAMS, &params)?;
 
-    let has_64 = version >= 0x20c && u16_at(&file, field::XFLAGS) & 1 != 0;
+    let has_64 = version >= 0x20c && u16_at(file, field::XFLAGS) & 1 != 0;
     Ok(if has_64 {
         Entry::Long { pc: start + 0x200, rsi: PARAMS }
     } else {
-        Entry::Protected { pc: start as u32, esi: PARAMS as u32 }
+        Entry::Protected { pc: start as u32, eax: 0, ebx: 0, esi: PARAMS as u32 }
     })
 }

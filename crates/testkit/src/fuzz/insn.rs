@@ -185,7 +185,7 @@ impl Target for InsnTarget {
             let insn = insn.ok_or(format!("line {} is not one instruction", group.line))?;
             for row in &group.rows {
                 let data = rows::image(row).into();
-                let case = Case { insn: insn.clone(), state: row.state.clone(), data };
+                let case = Case { insn: insn.clone(), state: row.state, data };
                 if self.compare(&case).is_some_and(|found| !found.difference.is_empty()) {
                     return Err(format!("line {}\n{}", row.line, self.report(&case)));
                 }

@@ -184,7 +184,7 @@ impl<S: Subject> Tiers<S> {
             for row in &group.rows {
                 let insns = vec![group.code.clone()];
                 let data = rows::image(row).into();
-                let case = Case { insns, state: row.state.clone(), data };
+                let case = Case { insns, state: row.state, data };
                 for n in 0..self.others.len() {
                     if self.fails(pages, &case, n).is_some() {
                         let report = self.report(pages, &case, n);

@@ -41,7 +41,7 @@ struct Text(Mutex<Vec<u8>>);
 
 impl Ports for Text {
     fn read(&self, port: u16, bytes: u8) -> u32 {
-        let pattern = u32::from(port) * 0x0101_0101;
+        let pattern = u32::from(port).wrapping_mul(0x0101_0101);
         pattern & u32::MAX >> (32 - 8 * u32::from(bytes))
     }
 
@@ -95,6 +95,21 @@ impl Machine {
         Machine { cpu, phys, text, style, blocks: HashMap::new() }
     }
 
+    /// RESET, with a page walker and a TLB that know nothing.
+    pub(crate) fn reset(&mut self) {
+        self.cpu.state = Guest86::reset();
+        self.cpu.core.attention.store(0, std::sync::atomic::Ordering::SeqCst);
+        self.cpu.take_fault();
+        self.blocks.clear();
+    }
+
+    /// Begins at the linear address `pc` with the state as it was set.
+    pub(crate) fn begin(&mut self, pc: u64) {
+        self.cpu.memory.walker = Walker::new(&self.cpu.state);
+        self.cpu.memory.flush(true);
+        self.cpu.core.pc = pc;
+    }
+
     /// Stores `bytes` at physical address `pa`.
     pub(crate) fn store(&self, pa: u64, bytes: &[u8]) {
         for (at, &byte) in (pa..).zip(bytes) {
@@ -119,7 +134,12 @@ impl Machine {
 
     /// Runs until the program ends.
     pub(crate) fn run(&mut self) -> Ended {
-        for _ in 0..LIMIT {
+        self.run_for(LIMIT)
+    }
+
+    /// Runs until the program ends, or for so many blocks.
+    pub(crate) fn run_for(&mut self, turns: u32) -> Ended {
+        for _ in 0..turns {
             match self.turn() {
                 Ok(None) => {}
                 Ok(Some(ended)) => return ended,

@@ -3,6 +3,7 @@
 //! loaded at 0x7c00, begins there in real mode, writes text to port 0xe9 and halts. Its first line
 //! says what text is expected.
 
+mod hostile;
 mod machine;
 
 use machine::{Ended, Machine, Style};

@@ -45,9 +45,12 @@ pub(super) extern "C" fn pop_rflags<M: Space>(
         return 0;
     }
     let mask = changeable(cpu) & width;
-    cpu.state.set_rflags_bits(word, mask | RF);
-    cpu.state.rflags &= !RF;
-    refresh(cpu);
+    let before = cpu.state.rflags;
+    cpu.state.set_rflags_bits(word & !RF, mask | RF);
+    // The mode depends on no other flags that POPF changes.
+    if (before ^ cpu.state.rflags) & (TF | AC) != 0 {
+        refresh(cpu);
+    }
     open_window(cpu);
     0
 }

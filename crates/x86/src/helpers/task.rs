@@ -153,7 +153,8 @@ pub(crate) fn switch<M: Space>(
 /// Saves the state of the task in use; `kept` are the flags that stay.
 fn save<M: Space>(cpu: &mut Cpu<X86<M>>, tr: &Segment, next: u64, kept: u64) -> Result<()> {
     let layout = Layout::of(tr.kind());
-    let (bytes, base) = (layout.bytes, tr.base);
+    // Linear addresses have 32 bits here, whatever long mode has left in TR.
+    let (bytes, base) = (layout.bytes, tr.base & 0xffff_ffff);
     if tr.limit < layout.limit {
         return Err(selector_fault(trap::TASK, tr.selector));
     }

@@ -23,7 +23,8 @@ fn check<M: Space>(cpu: &Cpu<X86<M>>) -> Result<()> {
 }
 
 pub(super) extern "C" fn xgetbv<M: Space>(cpu: &mut Cpu<X86<M>>, n: u64, _: u64, _: u64) -> u64 {
-    let value = check(cpu).and_then(|()| if n == 0 { Ok(cpu.state.system.xcr0) } else { Err(GP) });
+    let known = if n == 0 { Ok(cpu.state.system.xcr0) } else { Err(GP) };
+    let value = check(cpu).and(known);
     answer(cpu, value)
 }
 
@@ -48,7 +49,7 @@ fn check_area<M: Space>(cpu: &Cpu<X86<M>>, va: u64) -> Result<()> {
     if cpu.state.system.cr0 & crate::registers::cr0::TS != 0 {
         return Err(Fault::Trap(trap::exception(trap::NO_UNIT)));
     }
-    if va % 64 != 0 { Err(GP) } else { Ok(()) }
+    if va.is_multiple_of(64) { Ok(()) } else { Err(GP) }
 }
 
 pub(super) extern "C" fn xsave<M: Space>(cpu: &mut Cpu<X86<M>>, va: u64, mask: u64, _: u64) -> u64 {
@@ -67,11 +68,11 @@ fn save<M: Space>(cpu: &mut Cpu<X86<M>>, va: u64, mask: u64) -> Result<()> {
     cpu.memory.compare_exchange(header, 1, 0, 0)?;
     if parts & 1 != 0 {
         cpu.memory.write(va, &area[..MXCSR])?;
-        cpu.memory.write(va + 32, &area[32..XMM0])?;
+        cpu.memory.write(va.wrapping_add(32), &area[32..XMM0])?;
     }
     if parts & 2 != 0 {
-        cpu.memory.write(va + MXCSR as u64, &area[MXCSR..32])?;
-        cpu.memory.write(va + XMM0 as u64, &area[XMM0..])?;
+        cpu.memory.write(va.wrapping_add(MXCSR as u64), &area[MXCSR..32])?;
+        cpu.memory.write(va.wrapping_add(XMM0 as u64), &area[XMM0..])?;
     }
     cpu.memory.store(header, present & !mask | parts)?;
     Ok(())
