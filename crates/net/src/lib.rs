@@ -76,28 +76,6 @@ impl Options {
         Options::default()
     }
 
-    /// Reads a list like `hostfwd=tcp:127.0.0.1:2222-:22,restrict=on`, of what QEMU's users know:
-    /// `hostfwd` as [`Forward::parse`] has it, as often as wanted; `restrict`, `on` or `off`; and
-    /// `dns`, the address of another name server.
-    pub fn parse(text: &str) -> Result<Options, Error> {
-        let mut options = Options::new();
-        for word in text.split(',').filter(|word| !word.is_empty()) {
-            let (name, value) = word.split_once('=').unwrap_or((word, ""));
-            let wrong = |what: &str| Err(Error::new(format!("network option {word}: {what}")));
-            options = match (name, value) {
-                ("hostfwd", _) => options.forward(Forward::parse(value)?),
-                ("restrict", "on" | "off") => options.restricted(value == "on"),
-                ("restrict", _) => return wrong("it is on or off"),
-                ("dns", _) => match value.parse() {
-                    Ok(address) => options.resolver(SocketAddr::new(address, resolver::PORT)),
-                    Err(_) => return wrong("it is an address like 192.0.2.1"),
-                },
-                _ => return wrong("it is none of hostfwd, restrict and dns"),
-            };
-        }
-        Ok(options)
-    }
-
     /// Adds a forward.
     pub fn forward(mut self, forward: Forward) -> Options {
         self.forwards.push(forward);

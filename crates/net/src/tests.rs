@@ -157,19 +157,6 @@ fn echo() -> SocketAddrV4 {
 }
 
 #[test]
-fn options_are_read() {
-    let options = Options::parse("hostfwd=tcp::1-:2,restrict=on,hostfwd=udp::3-:4,dns=192.0.2.1");
-    let options = options.unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!((options.forwards.len(), options.restricted), (2, true));
-    assert_eq!(options.resolver, Some(([192, 0, 2, 1], 53).into()));
-    assert!(Options::parse("").is_ok());
-    for text in ["restrict=maybe", "dns=name", "hostfwd=tcp:1", "smb=/", "restrict"] {
-        let error = Options::parse(text).expect_err(text).to_string();
-        assert!(error.contains(text) && !error.contains('\n'), "{error}");
-    }
-}
-
-#[test]
 fn many_connections_go_on_at_once() {
     let forward = Forward::parse("tcp:127.0.0.1:0-:80").expect("a forward");
     let mut guest = Guest::at_home(Options::new().forward(forward));
