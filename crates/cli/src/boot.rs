@@ -9,17 +9,20 @@ use std::process::ExitCode;
 
 /// Boot an operating system on an emulated PC
 ///
+/// Without a kernel it starts a small guest that Mynah carries: it goes through the processor's
+/// modes, and has a prompt with `help`, `bench`, `mandelbrot` and `poweroff`.
+///
 /// The terminal is the machine's serial console: Ctrl-A X ends the machine, Ctrl-A H tells what
 /// else there is. When the guest turns the machine off, Mynah's exit status is 0; a guest that
 /// writes a value to the exit device (port f4h) ends it with status 2 x value + 1.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// A Linux kernel (bzImage) to start
+    /// A kernel to start: Linux (bzImage), multiboot, or ELF with a PVH entry (vmlinux)
     #[arg(long, value_name = "FILE")]
-    kernel: PathBuf,
-    /// Its initial RAM disk
-    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// Its initial RAM disk; for a multiboot kernel its modules, "FILE WORDS,FILE WORDS"
+    #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
     /// Its command line
     #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
@@ -60,12 +63,17 @@ pub(crate) struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
+  mynah boot                                        the guest that Mynah carries
+  echo mandelbrot | mynah boot                      type for it (Ctrl-C ends it)
   mynah boot --kernel vmlinuz --initrd initrd.img
   mynah boot --kernel vmlinuz --append \"console=ttyS0 quiet\" --memory 1G --smp 2
   mynah boot --kernel vmlinuz --disk disk.qcow2 --snapshot \\
              --append \"console=ttyS0 root=/dev/vda1\" --net user,hostfwd=tcp:127.0.0.1:2222-:22
                                                     then: ssh -p 2222 127.0.0.1
-  mynah boot --kernel vmlinuz --tier 0 --stats      interpret everything";
+  mynah boot --kernel vmlinuz --tier 0 --stats      interpret everything
+  mynah boot --kernel vmlinux                       an ELF kernel with a PVH entry
+  mynah boot --kernel xen --initrd \"vmlinuz quiet,initrd.img\"
+                                                    a multiboot kernel and its modules";
 
 /// The network of the command line.
 #[derive(Clone, Debug)]

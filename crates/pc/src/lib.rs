@@ -25,7 +25,7 @@ use mynah_mem::Paged;
 use mynah_x86::cpuid::Identity;
 use mynah_x86::paging::Walker;
 use processor::{Guest, Processor};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What machine is made, and what it starts.
@@ -35,8 +35,8 @@ pub struct Options {
     pub memory: u64,
     /// Number of vCPUs.
     pub cpus: usize,
-    /// A kernel to start.
-    pub kernel: PathBuf,
+    /// A kernel to start; without one, [`Machine::GUEST`].
+    pub kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk.
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
@@ -57,6 +57,10 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// A guest that Mynah carries: a multiboot kernel that shows the machine's modes and devices
+    /// and has a small prompt on the serial port. Its sources are in this crate's folder `guest`.
+    pub const GUEST: &[u8] = include_bytes!("../guest/guest.elf");
+
     /// Makes the machine and puts what it starts into its memory.
     ///
     /// # Errors
@@ -66,9 +70,12 @@ impl Machine {
         let rsdp = acpi::install(&board.ram, options.cpus)?;
         // There is no firmware to do it.
         board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
-        let file = boot::read(&options.kernel)?;
+        let (name, file) = match &options.kernel {
+            Some(path) => (path.as_path(), boot::read(path)?),
+            None => (Path::new("guest"), Machine::GUEST.to_vec()),
+        };
         let image = boot::Image {
-            name: &options.kernel,
+            name,
             file: &file,
             initrd: options.initrd.as_deref(),
             command_line: &options.append,
