@@ -3,7 +3,7 @@
 use crate::run::TierName;
 use mynah_disk::Format;
 use mynah_engine::Config;
-use mynah_pc::{Drive, End, Interface, Machine};
+use mynah_pc::{Console, Drive, End, Interface, Machine};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -168,6 +168,11 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
+    if options.kernel.is_none() && !options.drives().is_empty() {
+        crate::complain("disks alone do not start: a kernel is missing (--kernel)");
+        return ExitCode::FAILURE;
+    }
+    let console = Console::new();
     loop {
         let machine = Machine::new(&mynah_pc::Options {
             memory: options.memory,
@@ -191,7 +196,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             }
         };
         machine.notes().iter().for_each(|note| crate::complain(note));
-        let end = machine.run();
+        let end = machine.run(&console);
         if options.stats {
             crate::tell(&machine.stats().to_string());
         }

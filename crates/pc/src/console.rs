@@ -3,7 +3,7 @@
 //! Ctrl-A is the escape: X ends the machine, H helps, Ctrl-A again is sent as it is.
 
 use mynah_devices::uart16550::Uart16550;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -33,38 +33,95 @@ const HELP: &str =
 /// Ctrl-A.
 const ESCAPE: u8 = 1;
 
-/// Hands what is typed to `uart`, until standard input ends or `quit` is called for.
-pub(crate) fn type_into(uart: &Mutex<Uart16550>, quit: impl Fn()) {
-    let mut input = std::io::stdin().lock();
-    let mut escaped = false;
-    let mut buffer = [0; 256];
-    loop {
-        let count = match input.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(_) => return,
-        };
-        let mut plain = Vec::with_capacity(count);
-        for &byte in &buffer[..count] {
-            match (std::mem::take(&mut escaped), byte) {
-                (false, ESCAPE) => escaped = true,
-                (true, b'x' | b'X') => return quit(),
-                (true, b'h' | b'H' | b'?') => show(HELP.as_bytes()),
-                (_, byte) => plain.push(byte),
-            }
-        }
-        send(uart, &plain);
+/// Where what is typed goes.
+struct Target {
+    uart: SharedUart,
+    quit: Box<dyn Fn() + Send>,
+}
+
+/// Standard input, which is typed into one machine after the other.
+///
+/// Only one may be made: a thread reads standard input as long as the process lives.
+pub struct Console(Arc<Keys>);
+
+#[derive(Default)]
+struct Keys {
+    target: Mutex<Option<Target>>,
+    connected: Condvar,
+}
+
+impl Console {
+    /// Begins to read standard input, for the first machine that [runs](crate::Machine::run).
+    pub fn new() -> Console {
+        let keys = Arc::new(Keys::default());
+        let reader = keys.clone();
+        std::thread::spawn(move || reader.read());
+        Console(keys)
+    }
+
+    /// What is typed from now on goes to `uart`; Ctrl-A X calls `quit`.
+    pub(crate) fn connect(&self, uart: SharedUart, quit: impl Fn() + Send + 'static) {
+        *self.0.target.lock() = Some(Target { uart, quit: Box::new(quit) });
+        self.0.connected.notify_all();
+    }
+
+    /// What is typed from now on waits for the next machine.
+    pub(crate) fn disconnect(&self) {
+        *self.0.target.lock() = None;
     }
 }
 
-/// Hands `bytes` to `uart`, as it takes them.
-fn send(uart: &Mutex<Uart16550>, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        let taken = uart.lock().receive(bytes);
-        bytes = &bytes[taken..];
-        if taken == 0 {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+impl Default for Console {
+    fn default() -> Console {
+        Console::new()
+    }
+}
+
+impl Keys {
+    /// Hands on what is typed, until standard input ends.
+    fn read(&self) {
+        let mut input = std::io::stdin().lock();
+        let mut escaped = false;
+        let mut buffer = [0; 256];
+        loop {
+            let count = match input.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            let mut plain = Vec::with_capacity(count);
+            for &byte in &buffer[..count] {
+                match (std::mem::take(&mut escaped), byte) {
+                    (false, ESCAPE) => escaped = true,
+                    (true, b'x' | b'X') => self.with(|target| (target.quit)()),
+                    (true, b'h' | b'H' | b'?') => show(HELP.as_bytes()),
+                    (_, byte) => plain.push(byte),
+                }
+            }
+            self.send(&plain);
+        }
+    }
+
+    /// Calls `act` with the machine, once there is one.
+    fn with<T>(&self, act: impl FnOnce(&Target) -> T) -> T {
+        let mut target = self.target.lock();
+        loop {
+            match &*target {
+                Some(target) => return act(target),
+                None => self.connected.wait(&mut target),
+            }
+        }
+    }
+
+    /// Hands on `bytes`, as they are taken.
+    fn send(&self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = self.with(|target| target.uart.lock().receive(bytes));
+            bytes = &bytes[taken..];
+            if taken == 0 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod processor;
 mod terminal;
 
 pub use board::End;
+pub use console::Console;
 pub use boot::BootError;
 pub use drives::{Drive, Interface};
 
@@ -107,15 +108,13 @@ impl Machine {
     }
 
     /// Runs the machine, with the terminal as its serial console, until it ends.
-    pub fn run(&self) -> End {
+    pub fn run(&self, console: &Console) -> End {
         let terminal = console::Terminal::raw();
         let board = &self.board;
         let timers = board.timers.clone();
         let timer_thread = std::thread::spawn(move || timers.serve());
         let input = board.clone();
-        std::thread::spawn(move || {
-            console::type_into(&input.uart, || input.end(End::Quit));
-        });
+        console.connect(board.uart.clone(), move || input.end(End::Quit));
         board.timers.start();
         // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
         let ticks = mynah_x86::State::power_on().tsc();
@@ -131,6 +130,7 @@ impl Machine {
             }
         }
         let end = board.wait();
+        console.disconnect();
         for thread in vcpus {
             let _ = thread.join();
         }

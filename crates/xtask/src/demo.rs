@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: builds the programs that `mynah demo` carries.
+//! `cargo xtask demo`: builds the programs that `mynah demo` carries, and the guest of `mynah boot`.
 //!
 //! The built files are committed, so that a user needs no compiler.
 
@@ -39,6 +39,11 @@ const OPTIONS: &[&str] = &[
 ];
 
 pub(crate) fn build() -> Result<(), String> {
+    build_programs()?;
+    build_bare()
+}
+
+fn build_programs() -> Result<(), String> {
     let folder = shell::root().join("crates/cli/demo");
     let mut counts = String::new();
     for (guest, compiler, options) in GUESTS {
@@ -61,6 +66,29 @@ pub(crate) fn build() -> Result<(), String> {
     }
     let file = folder.join("counts.txt");
     std::fs::write(&file, counts).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+/// Sources of the bare-metal guest.
+const BARE: &[&str] =
+    &["start.S", "vectors.S", "main.c", "console.c", "interrupts.c", "commands.c"];
+
+/// The guest that `mynah boot` carries: 64-bit code in a 32-bit ELF file, which is what every
+/// multiboot loader takes.
+fn build_bare() -> Result<(), String> {
+    let folder = shell::root().join("crates/pc/guest");
+    let long = shell::target().join("guest.elf64");
+    let mut command = Command::new("gcc");
+    // All registers of SSE are saved at interrupts; the stack below RSP is not.
+    command.args(OPTIONS).args(["-Os", "-march=x86-64", "-mno-red-zone", "-Wl,-z,noexecstack"]);
+    command.arg(format!("-Wl,-T,{}", folder.join("guest.ld").display()));
+    command.arg("-Wl,--no-warn-rwx-segments");
+    command.arg("-o").arg(&long).args(BARE.iter().map(|name| folder.join(name)));
+    shell::run(&mut command)?;
+    let file = folder.join("guest.elf");
+    shell::run(Command::new("objcopy").args(["-O", "elf32-i386"]).arg(&long).arg(&file))?;
+    let size = file.metadata().map_err(|e| format!("{}: {e}", file.display()))?.len();
+    println!("demo: {size:6} bytes  {}", file.display());
+    Ok(())
 }
 
 /// How many instructions a program executes for so many rounds, as qemu counts them.

@@ -31,7 +31,8 @@ enum Chore {
     ///
     /// Prints a table and draws target/compare.svg. Outputs must agree, or the chore fails.
     Compare(compare::Options),
-    /// Builds the demo's guest programs from their sources in crates/cli/demo
+    /// Builds the demo's guest programs from their sources in crates/cli/demo, and the guest of
+    /// `mynah boot` from crates/pc/guest
     Demo,
 }
 

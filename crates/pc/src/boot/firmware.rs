@@ -1,0 +1,115 @@
+//! Firmware: a BIOS in a ROM below 4 GiB, and what it is told of the board through the firmware
+//! configuration device (its keys and file names are those that SeaBIOS and OVMF know, listed in
+//! the specification `fw_cfg` of the device and in SeaBIOS's `paravirt.h`).
+
+use super::map::RAM;
+use super::{BootError, read};
+use crate::layout;
+use mynah_bus::Ram;
+use mynah_devices::fw_cfg::Items;
+use std::path::Path;
+
+/// The largest ROM: devices are below.
+const MAX: usize = 16 << 20;
+/// How much of the ROM's end is found below 1 MiB too.
+const LOW: usize = 128 << 10;
+/// What holds the end of the firmware below 1 MiB.
+const LOW_END: u64 = 1 << 20;
+
+/// Keys of the items that are not files.
+mod key {
+    pub(super) const MEMORY: u16 = 0x03;
+    pub(super) const CPUS: u16 = 0x05;
+    pub(super) const MAX_CPUS: u16 = 0x0f;
+}
+
+/// Reads the firmware in `path`: memory for the ROM, which the guest must not write.
+pub(crate) fn rom(path: &Path) -> Result<Ram, BootError> {
+    let bad = |message: &str| BootError::of(path, message);
+    let bytes = read(path)?;
+    if bytes.is_empty() || bytes.len() > MAX || !bytes.len().is_multiple_of(4096) {
+        return Err(bad("not firmware: its length is no multiple of 4 KiB up to 16 MiB"));
+    }
+    let start = layout::HIGH - bytes.len() as u64;
+    let range = start..layout::HIGH;
+    let rom = Ram::new(&[range]).map_err(|e| bad(&e.to_string()))?;
+    rom.write(start, &bytes)?;
+    Ok(rom)
+}
+
+/// Copies the end of the ROM to where real mode finds it, in RAM.
+pub(crate) fn shadow(rom: &Ram, ram: &Ram) -> Result<(), BootError> {
+    let mut bytes = vec![0; LOW.min(rom.len() as usize)];
+    let len = bytes.len() as u64;
+    rom.read(layout::HIGH - len, &mut bytes)?;
+    Ok(ram.write(LOW_END - len, &bytes)?)
+}
+
+/// What the firmware is told of a board with so many bytes of `memory` and `cpus` vCPUs.
+pub(crate) fn items(memory: u64, cpus: usize) -> Items {
+    let mut items = Items::new();
+    let low = memory.min(layout::LOW_END);
+    items.add(key::MEMORY, low.to_le_bytes());
+    items.add(key::CPUS, (cpus as u16).to_le_bytes());
+    items.add(key::MAX_CPUS, (cpus as u16).to_le_bytes());
+    items.add_file("etc/max-cpus", (cpus as u16).to_le_bytes());
+    items.add_file("etc/e820", e820(memory));
+    // Messages of the firmware, and what programs print through it, go to the serial port.
+    items.add_file("etc/sercon-port", (layout::port::COM1.start as u16).to_le_bytes());
+    items
+}
+
+/// RAM: start, length and kind of each range. The holes below 1 MiB are the firmware's to find.
+fn e820(memory: u64) -> Vec<u8> {
+    let high = memory.saturating_sub(layout::LOW_END);
+    let ranges = [(0, memory - high), (layout::HIGH, high)];
+    let mut map = Vec::new();
+    for (start, len) in ranges.into_iter().filter(|(_, len)| *len != 0) {
+        map.extend(start.to_le_bytes());
+        map.extend(len.to_le_bytes());
+        map.extend(RAM.to_le_bytes());
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rom_ends_at_4_gib_and_its_end_is_below_1_mib() {
+        let path = std::env::temp_dir().join(format!("mynah-rom-{}", std::process::id()));
+        let mut bytes = vec![0; 256 << 10];
+        bytes[0] = 1;
+        bytes[128 << 10] = 2;
+        *bytes.last_mut().expect("bytes") = 3;
+        std::fs::write(&path, &bytes).expect("a file");
+        let rom = rom(&path);
+        let _ = std::fs::remove_file(&path);
+        let rom = rom.expect("a ROM");
+        let ram = Ram::flat(1 << 20).expect("RAM");
+        shadow(&rom, &ram).expect("there is RAM");
+        let at = |ram: &Ram, pa| {
+            let mut byte = [0];
+            ram.read(pa, &mut byte).map(|()| byte[0])
+        };
+        assert_eq!(at(&rom, 0xfffc_0000), Ok(1));
+        assert_eq!(at(&rom, 0xffff_ffff), Ok(3));
+        assert_eq!([at(&ram, 0xe_0000), at(&ram, 0xf_ffff)], [Ok(2), Ok(3)]);
+    }
+
+    #[test]
+    fn what_is_no_rom_is_refused() {
+        assert!(rom(Path::new("/dev/null")).is_err());
+        assert!(rom(Path::new("/nowhere/bios.bin")).is_err());
+    }
+
+    #[test]
+    fn memory_above_the_devices_is_listed_apart() {
+        assert_eq!(e820(1 << 20).len(), 20);
+        let map = e820(4 << 30);
+        assert_eq!(map.len(), 40);
+        assert_eq!(map[8..16], layout::LOW_END.to_le_bytes());
+        assert_eq!(map[20..28], layout::HIGH.to_le_bytes());
+    }
+}
