@@ -51,6 +51,8 @@ pub(crate) struct Board {
     pub(crate) ram: Ram,
     pub(crate) phys: Arc<Phys>,
     pub(crate) ports: Arc<dyn Ports>,
+    /// Where devices answer: ports and memory.
+    maps: [Arc<Map>; 2],
     pub(crate) timers: Timers,
     pub(crate) uart: SharedUart,
     pub(crate) lines: Vec<Arc<Line>>,
@@ -240,6 +242,7 @@ impl Board {
         let board = Arc::new(Board {
             ram,
             phys,
+            maps: [ports.clone(), mmio],
             ports: Arc::new(PortSpace(ports)),
             timers,
             uart,
@@ -281,5 +284,12 @@ impl Board {
                 None => self.ended.wait(&mut end),
             }
         }
+    }
+}
+
+impl Drop for Board {
+    /// Takes the machine apart, so that each device ends what it is at: disks write what they hold.
+    fn drop(&mut self) {
+        self.maps.iter().for_each(|map| map.clear());
     }
 }

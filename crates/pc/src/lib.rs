@@ -15,8 +15,8 @@ mod processor;
 mod terminal;
 
 pub use board::End;
-pub use console::Console;
 pub use boot::BootError;
+pub use console::Console;
 pub use drives::{Drive, Interface};
 
 use board::Board;
