@@ -18,6 +18,12 @@ use std::process::ExitCode;
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
+    /// Firmware to start in place of a kernel: a BIOS, which starts what is on the disks
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel")]
+    firmware: Option<PathBuf>,
+    /// Write the firmware's log (what it writes to port 402h) to FILE
+    #[arg(long, value_name = "FILE", requires = "firmware")]
+    firmware_log: Option<PathBuf>,
     /// A kernel to start: Linux (bzImage), multiboot, or ELF with a PVH entry (vmlinux)
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -71,6 +77,7 @@ Examples:
              --append \"console=ttyS0 root=/dev/vda1\" --net user,hostfwd=tcp:127.0.0.1:2222-:22
                                                     then: ssh -p 2222 127.0.0.1
   mynah boot --kernel vmlinuz --tier 0 --stats      interpret everything
+  mynah boot --firmware bios.bin --disk disk.qcow2  a BIOS, which starts the disk
   mynah boot --kernel vmlinux                       an ELF kernel with a PVH entry
   mynah boot --kernel xen --initrd \"vmlinuz quiet,initrd.img\"
                                                     a multiboot kernel and its modules";
@@ -168,8 +175,8 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    if options.kernel.is_none() && !options.drives().is_empty() {
-        crate::complain("disks alone do not start: a kernel is missing (--kernel)");
+    if options.kernel.is_none() && options.firmware.is_none() && !options.drives().is_empty() {
+        crate::complain("a disk needs something that starts it: --firmware or --kernel");
         return ExitCode::FAILURE;
     }
     let console = Console::new();
@@ -177,6 +184,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         let machine = Machine::new(&mynah_pc::Options {
             memory: options.memory,
             cpus: options.smp.into(),
+            firmware: options.firmware.clone(),
+            firmware_log: options.firmware_log.clone(),
             kernel: options.kernel.clone(),
             initrd: options.initrd.clone(),
             append: options.append.clone(),

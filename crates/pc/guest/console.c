@@ -134,6 +134,9 @@ void console_start(void) {
     for (int n = 0; n < ROWS * COLUMNS / 4; n++) {
         shown.words[n] = screen[n];
     }
-    // Interrupt when something was received.
+}
+
+void console_listen(void) {
+    // Interrupt when something was received. If that has happened already, the interrupt rises now.
     out8(COM1 + 1, 1);
 }

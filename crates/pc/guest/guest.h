@@ -30,6 +30,8 @@ static inline uint64_t rdtsc(void) {
 
 void console_start(void);
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+// Begins to listen to the serial port, once interrupts are controlled: an edge before that is lost.
+void console_listen(void);
 // A character that was typed; sleeps until there is one.
 char console_read(void);
 // The serial port has interrupted.

@@ -36,6 +36,7 @@ void main(void) {
     console_start();
     print("  long mode: 64-bit code, the first GiB mapped by pages of 2 MiB\n");
     interrupts_start();
+    console_listen();
     print("  interrupts: 8259s, an 8254 at %lu Hz, a 16550\n", (uint64_t)TICKS_PER_SECOND);
     print("  command line: %s\n", command_line());
     print("Type `help`, or `poweroff` to leave.\n");

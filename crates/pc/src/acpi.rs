@@ -19,15 +19,23 @@ use mynah_bus::ram::NotRam;
 use mynah_devices::acpi_pm::{AcpiPm, Apm};
 use mynah_devices::hpet::Hpet;
 use mynah_devices::pci::{Ecam, intx_wire};
+use std::ops::Range;
 
 const OEM: [u8; 6] = *b"MYNAH ";
 const OEM_TABLE: [u8; 8] = *b"MYNAHPC ";
 const REVISION: u32 = 1;
 
-/// Puts tables one after the other, each at a multiple of 64.
-struct Place<'r> {
-    ram: &'r Ram,
-    next: u64,
+/// All tables but the root, one after the other, each at a multiple of 64.
+pub(crate) struct Tables {
+    /// The physical address of their first byte.
+    base: u64,
+    pub(crate) bytes: Vec<u8>,
+    /// Where there are addresses of tables: offset and bytes of each.
+    pub(crate) pointers: Vec<(usize, u8)>,
+    /// Where each table is, by offsets.
+    pub(crate) places: Vec<Range<usize>>,
+    /// The address of the XSDT, which leads to the others.
+    xsdt: u64,
 }
 
 /// Bytes of a table.
@@ -39,15 +47,47 @@ impl AmlSink for Bytes {
     }
 }
 
-impl Place<'_> {
-    /// Adds a table; its physical address.
-    fn add(&mut self, table: &dyn Aml) -> Result<u64, NotRam> {
-        let mut bytes = Bytes(Vec::new());
+impl Tables {
+    /// The tables of a machine with `cpus` vCPUs, for this address.
+    pub(crate) fn new(base: u64, cpus: usize) -> Tables {
+        let mut tables =
+            Tables { base, bytes: Vec::new(), pointers: Vec::new(), places: Vec::new(), xsdt: 0 };
+        let facs = tables.add(&FACS::new(), &[]);
+        // It has no checksum.
+        tables.places.clear();
+        let dsdt = tables.add(&dsdt(cpus), &[]);
+        // FIRMWARE_CTRL, DSDT, X_DSDT.
+        let fadt = tables.add(&fadt(facs, dsdt).finalize(), &[(36, 4), (40, 4), (140, 8)]);
+        let madt = tables.add(&madt(cpus), &[]);
+        let hpet = tables.add(&hpet(), &[]);
+        let mut mcfg = MCFG::new(OEM, OEM_TABLE, REVISION);
+        mcfg.add_ecam(layout::ECAM.start, 0, 0, 0);
+        let mcfg = tables.add(&mcfg, &[]);
+        let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
+        for table in [fadt, madt, hpet, mcfg] {
+            xsdt.add_entry(table);
+        }
+        tables.xsdt = tables.add(&xsdt, &[(36, 8), (44, 8), (52, 8), (60, 8)]);
+        tables
+    }
+
+    /// Adds a table with pointers at these offsets; its physical address.
+    fn add(&mut self, table: &dyn Aml, pointers: &[(usize, u8)]) -> u64 {
+        let start = self.bytes.len().next_multiple_of(64);
+        self.bytes.resize(start, 0);
+        let mut bytes = Bytes(std::mem::take(&mut self.bytes));
         table.to_aml_bytes(&mut bytes);
-        let at = self.next;
-        self.ram.write(at, &bytes.0)?;
-        self.next = (at + bytes.0.len() as u64).next_multiple_of(64);
-        Ok(at)
+        self.bytes = bytes.0;
+        self.pointers.extend(pointers.iter().map(|(at, width)| (start + at, *width)));
+        self.places.push(start..self.bytes.len());
+        self.base + start as u64
+    }
+
+    /// The root.
+    pub(crate) fn rsdp(&self) -> Vec<u8> {
+        let mut bytes = Bytes(Vec::new());
+        Rsdp::new(OEM, self.xsdt).to_aml_bytes(&mut bytes);
+        bytes.0
     }
 }
 
@@ -55,22 +95,9 @@ impl Place<'_> {
 pub(crate) fn install(ram: &Ram, cpus: usize) -> Result<u64, NotRam> {
     // The root has a fixed place, where those look who are not told.
     let root = TABLES.start;
-    let mut place = Place { ram, next: root + 64 };
-    let facs = place.add(&FACS::new())?;
-    let dsdt = place.add(&dsdt(cpus))?;
-    let fadt = place.add(&fadt(facs, dsdt).finalize())?;
-    let madt = place.add(&madt(cpus))?;
-    let hpet = place.add(&hpet())?;
-    let mut mcfg = MCFG::new(OEM, OEM_TABLE, REVISION);
-    mcfg.add_ecam(layout::ECAM.start, 0, 0, 0);
-    let mcfg = place.add(&mcfg)?;
-    let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
-    for table in [fadt, madt, hpet, mcfg] {
-        xsdt.add_entry(table);
-    }
-    let xsdt = place.add(&xsdt)?;
-    place.next = root;
-    place.add(&Rsdp::new(OEM, xsdt))?;
+    let tables = Tables::new(root + 64, cpus);
+    ram.write(tables.base, &tables.bytes)?;
+    ram.write(root, &tables.rsdp())?;
     Ok(root)
 }
 
@@ -268,4 +295,33 @@ fn reserved(body: &mut Bytes) {
     let device = aml::Device::new(Path::new("MRES"), vec![&id, &resources]);
     Scope::new(Path::new("_SB_"), vec![&device]).to_aml_bytes(body);
     const { assert!(Ecam::BUS == layout::ECAM.end - layout::ECAM.start) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_lead_to_tables_whose_bytes_add_up_to_zero() {
+        let base = 0x12_0000;
+        let tables = Tables::new(base, 3);
+        for place in &tables.places {
+            let sum = tables.bytes[place.clone()].iter().fold(0_u8, |sum, b| sum.wrapping_add(*b));
+            assert_eq!(sum, 0, "{place:x?}");
+        }
+        for &(at, width) in &tables.pointers {
+            let mut pointer = [0; 8];
+            let width = usize::from(width);
+            pointer[..width].copy_from_slice(&tables.bytes[at..at + width]);
+            let offset = (u64::from_le_bytes(pointer) - base) as usize;
+            let is_table = tables.places.iter().any(|place| place.start == offset);
+            assert!(
+                is_table || tables.bytes[offset..].starts_with(b"FACS"),
+                "{at:#x}: {offset:#x}"
+            );
+        }
+        let rsdp = tables.rsdp();
+        assert_eq!(rsdp[24..32], tables.xsdt.to_le_bytes());
+        assert_eq!(rsdp.len(), 36);
+    }
 }

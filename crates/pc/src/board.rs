@@ -1,7 +1,7 @@
 //! The board: which devices there are, and what is wired to what.
 
 use crate::Options;
-use crate::boot::BootError;
+use crate::boot::{BootError, firmware};
 use crate::buses::{MemorySpace, PortSpace};
 use crate::console::{self, SharedUart};
 use crate::drives;
@@ -11,18 +11,23 @@ use mynah_bus::{Clock, CpuLine as _, Device, IrqLine, Map, Pins, Ram, Shared, Ti
 use mynah_devices::acpi_pm::{AcpiPm, Apm, Piix4Pm};
 use mynah_devices::apic::{ApicBus, IoApic, Lapic};
 use mynah_devices::cmos::Cmos;
+use mynah_devices::fw_cfg::FwCfg;
 use mynah_devices::hpet::{Hpet, LegacyRoutes};
 use mynah_devices::i8042::I8042;
 use mynah_devices::i8254::I8254;
 use mynah_devices::i8259::{I8259, I8259Ports};
 use mynah_devices::ide::Ide;
 use mynah_devices::pci::{self, Address, ConfigPorts, Ecam, I440fx, Piix3, PirqRouter};
-use mynah_devices::system_control::{Control, DebugExit, PortA, Post, Reset, ResetControl};
+use mynah_devices::system_control::{
+    Control, DebugConsole, DebugExit, PortA, Post, Reset, ResetControl,
+};
 use mynah_devices::uart16550::Uart16550;
 use mynah_guest::Ports;
 use mynah_mem::Phys;
 use mynah_x86::TSC_HZ;
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,6 +54,8 @@ pub enum End {
 /// The machine without its vCPUs.
 pub(crate) struct Board {
     pub(crate) ram: Ram,
+    /// The firmware, if it is what the machine starts.
+    pub(crate) rom: Option<Ram>,
     pub(crate) phys: Arc<Phys>,
     pub(crate) ports: Arc<dyn Ports>,
     /// Where devices answer: ports and memory.
@@ -170,14 +177,17 @@ impl Board {
         let ioapic = IoApic::new(&apics);
         let isa = IsaLines::new(&pic, &ioapic);
 
-        let areas = ram.regions().into_iter().map(|region| mynah_mem::Ram {
+        let rom = options.firmware.as_deref().map(firmware::rom).transpose()?;
+        let area = |region: mynah_bus::ram::Region, read_only| mynah_mem::Ram {
             start: region.start,
             len: region.len,
             host: region.host as u64,
-            read_only: false,
-        });
+            read_only,
+        };
+        let mut areas: Vec<_> = ram.regions().into_iter().map(|r| area(r, false)).collect();
+        areas.extend(rom.iter().flat_map(Ram::regions).map(|region| area(region, true)));
         let space = MemorySpace { map: mmio.clone(), lapics: lapics.clone() };
-        let phys = Phys::new(areas.collect(), Arc::new(space));
+        let phys = Phys::new(areas, Arc::new(space));
 
         // Timers and clocks.
         let legacy = LegacyRoutes::new(isa.end(irq::TIMER), isa.end(irq::RTC));
@@ -228,6 +238,16 @@ impl Board {
         add(&port::POST, 0, shared(Post::new()));
         add(&port::PORT_A, 0, shared(PortA::new(controls.clone())));
         add(&port::DEBUG_EXIT, 0, shared(DebugExit::new(controls.clone())));
+        if rom.is_some() {
+            let items = firmware::items(memory, cpus);
+            add(&port::FW_CFG, 0, shared(FwCfg::new(items, ram.clone())));
+        }
+        if let Some(path) = &options.firmware_log {
+            let log = File::create(path).map_err(|e| BootError::of(path, e.to_string()))?;
+            // A log that cannot be written is lost; the machine goes on.
+            let sink = move |bytes: &[u8]| drop((&log).write_all(bytes));
+            add(&port::DEBUG_CONSOLE, 0, shared(DebugConsole::new(sink)));
+        }
         for (channel, (command, control)) in port::IDE.iter().enumerate() {
             add(command, 0, ide.command_block(channel));
             add(control, 0, ide.control_block(channel));
@@ -241,6 +261,7 @@ impl Board {
 
         let board = Arc::new(Board {
             ram,
+            rom,
             phys,
             maps: [ports.clone(), mmio],
             ports: Arc::new(PortSpace(ports)),

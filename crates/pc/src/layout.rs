@@ -112,6 +112,10 @@ pub(crate) mod port {
     pub(crate) const ACPI_PM: u64 = 0x600;
     /// PCI configuration.
     pub(crate) const PCI: Range<u64> = 0xcf8..0xd00;
+    /// The firmware configuration device.
+    pub(crate) const FW_CFG: Range<u64> = 0x510..0x51c;
+    /// Where SeaBIOS writes its log.
+    pub(crate) const DEBUG_CONSOLE: Range<u64> = 0x402..0x403;
     /// The exit device of tests.
     pub(crate) const DEBUG_EXIT: Range<u64> = 0xf4..0xf8;
 }

@@ -36,7 +36,11 @@ pub struct Options {
     pub memory: u64,
     /// Number of vCPUs.
     pub cpus: usize,
-    /// A kernel to start; without one, [`Machine::GUEST`].
+    /// Firmware (a BIOS) to start in place of a kernel.
+    pub firmware: Option<PathBuf>,
+    /// A file for the log that firmware writes to port 402h.
+    pub firmware_log: Option<PathBuf>,
+    /// A kernel to start; without one and without firmware, [`Machine::GUEST`].
     pub kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk.
     pub initrd: Option<PathBuf>,
@@ -68,22 +72,15 @@ impl Machine {
     /// A file cannot be read or is not what it should be, or the host lacks memory.
     pub fn new(options: &Options) -> Result<Machine, BootError> {
         let board = Board::new(options)?;
-        let rsdp = acpi::install(&board.ram, options.cpus)?;
-        // There is no firmware to do it.
+        // As firmware leaves it, and as the processor that starts is after reset.
         board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
-        let (name, file) = match &options.kernel {
-            Some(path) => (path.as_path(), boot::read(path)?),
-            None => (Path::new("guest"), Machine::GUEST.to_vec()),
+        let entry = match &board.rom {
+            Some(rom) => {
+                boot::firmware::shadow(rom, &board.ram)?;
+                boot::Entry::Reset
+            }
+            None => Machine::load(options, &board)?,
         };
-        let image = boot::Image {
-            name,
-            file: &file,
-            initrd: options.initrd.as_deref(),
-            command_line: &options.append,
-            rsdp: Some(rsdp),
-            memory: options.memory,
-        };
-        let entry = boot::load(&image, &board.ram)?;
         mynah_mem::host::signal::install(None);
         let engine = Engine::new(options.config, board.phys.clone())
             .map_err(|e| BootError::new(e.to_string()))?;
@@ -100,6 +97,24 @@ impl Machine {
             }
         });
         Ok(Machine { board, engine, entry })
+    }
+
+    /// Puts the kernel into memory, and the tables that firmware would make.
+    fn load(options: &Options, board: &Board) -> Result<boot::Entry, BootError> {
+        let rsdp = acpi::install(&board.ram, options.cpus)?;
+        let (name, file) = match &options.kernel {
+            Some(path) => (path.as_path(), boot::read(path)?),
+            None => (Path::new("guest"), Machine::GUEST.to_vec()),
+        };
+        let image = boot::Image {
+            name,
+            file: &file,
+            initrd: options.initrd.as_deref(),
+            command_line: &options.append,
+            rsdp: Some(rsdp),
+            memory: options.memory,
+        };
+        boot::load(&image, &board.ram)
     }
 
     /// What the user should know before the guest starts, one line each.

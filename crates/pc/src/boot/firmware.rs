@@ -4,6 +4,7 @@
 
 use super::map::RAM;
 use super::{BootError, read};
+use crate::acpi::Tables;
 use crate::layout;
 use mynah_bus::Ram;
 use mynah_devices::fw_cfg::Items;
@@ -56,7 +57,54 @@ pub(crate) fn items(memory: u64, cpus: usize) -> Items {
     items.add_file("etc/e820", e820(memory));
     // Messages of the firmware, and what programs print through it, go to the serial port.
     items.add_file("etc/sercon-port", (layout::port::COM1.start as u16).to_le_bytes());
+    add_acpi(&mut items, cpus);
     items
+}
+
+/// The ACPI tables, and what the firmware does to put them where it likes: allocate room for the
+/// files, add the addresses to the pointers, make the checksums right.
+fn add_acpi(items: &mut Items, cpus: usize) {
+    let tables = Tables::new(0, cpus);
+    let mut script = Vec::new();
+    // Pages in high memory for the tables; the root is where it is looked for, from F0000h on.
+    script.extend(command(1, &[&name(TABLES), &64_u32.to_le_bytes(), &[1]]));
+    script.extend(command(1, &[&name(ROOT), &16_u32.to_le_bytes(), &[2]]));
+    let mut pointer = |file, at: usize, width: u8| {
+        let at = (at as u32).to_le_bytes();
+        script.extend(command(2, &[&name(file), &name(TABLES), &at, &[width]]));
+    };
+    tables.pointers.iter().for_each(|&(at, width)| pointer(TABLES, at, width));
+    pointer(ROOT, 24, 8);
+    let mut sum = |file, at: usize, start: usize, len: usize| {
+        let [at, start, len] = [at, start, len].map(|n| (n as u32).to_le_bytes());
+        script.extend(command(3, &[&name(file), &at, &start, &len]));
+    };
+    tables.places.iter().for_each(|place| sum(TABLES, place.start + 9, place.start, place.len()));
+    sum(ROOT, 8, 0, 20);
+    sum(ROOT, 32, 0, 36);
+    items.add_file(ROOT, tables.rsdp());
+    items.add_file(TABLES, tables.bytes);
+    items.add_file("etc/table-loader", script);
+}
+
+/// The file of the tables.
+const TABLES: &str = "etc/acpi/tables";
+/// The file of their root.
+const ROOT: &str = "etc/acpi/rsdp";
+
+/// A file's name as it is in a command.
+fn name(name: &str) -> [u8; 56] {
+    let mut bytes = [0; 56];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    bytes
+}
+
+/// A command of the table loader: 128 bytes.
+fn command(number: u32, fields: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = number.to_le_bytes().to_vec();
+    fields.iter().for_each(|field| bytes.extend_from_slice(field));
+    bytes.resize(128, 0);
+    bytes
 }
 
 /// RAM: start, length and kind of each range. The holes below 1 MiB are the firmware's to find.
@@ -102,6 +150,15 @@ mod tests {
     fn what_is_no_rom_is_refused() {
         assert!(rom(Path::new("/dev/null")).is_err());
         assert!(rom(Path::new("/nowhere/bios.bin")).is_err());
+    }
+
+    #[test]
+    fn the_script_of_the_tables_is_made_of_whole_commands() {
+        let script = command(2, &[&name(ROOT), &name(TABLES), &24_u32.to_le_bytes(), &[8]]);
+        assert_eq!(script.len(), 128);
+        assert_eq!(script[..18], *b"\x02\0\0\0etc/acpi/rsdp\0");
+        assert_eq!(script[60..76], *b"etc/acpi/tables\0");
+        assert_eq!(script[116..121], [24, 0, 0, 0, 8]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How a machine starts: what is put into memory, and where its first processor begins.
 
+pub(crate) mod firmware;
 mod information;
 mod linux;
 mod map;
@@ -178,7 +179,6 @@ fn place_files(
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Entry {
     /// At the reset vector, where the firmware is.
-    #[expect(dead_code, reason = "no firmware is started yet")]
     Reset,
     /// In 32-bit protected mode without paging, flat segments.
     Protected { pc: u32, eax: u32, ebx: u32, esi: u32 },
