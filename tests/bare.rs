@@ -81,8 +81,7 @@ fn guest(options: &[&str]) {
     assert!(status.success(), "{status}: {output}");
 }
 
-const PICTURE: &str =
-    "   ...,,,,,,,,,,,:::++*o+*@+@++++%@@@@@@@@@@@@@@@@@@@@@@@@@*+:,,,,......";
+const PICTURE: &str = "   ...,,,,,,,,,,,:::++*o+*@+@++++%@@@@@@@@@@@@@@@@@@@@@@@@@*+:,,,,......";
 
 #[test]
 fn the_guest_runs_on_tier_0() {

@@ -132,6 +132,14 @@ impl Map {
         self.0.read().find(address).is_some()
     }
 
+    /// Lets no device answer any more: the machine is taken apart. Devices that hold the map of what
+    /// they are in are let go of by this.
+    pub fn clear(&self) {
+        let entries = std::mem::take(&mut *self.0.write());
+        // Without the lock, as devices that go may look at the map.
+        drop(entries);
+    }
+
     /// The ranges in which devices answer, sorted; none overlap.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         self.0.read().segments.iter().map(|segment| segment.range.clone()).collect()
@@ -256,6 +264,19 @@ mod tests {
 
     fn device(base: u8) -> Arc<Mutex<Bytes>> {
         Arc::new(Mutex::new(Bytes { base, log: Vec::new() }))
+    }
+
+    #[test]
+    fn a_cleared_map_lets_go_of_its_devices() {
+        let map = Map::new();
+        let gone = Arc::downgrade(&{
+            let device = device(0);
+            map.add(0x10..0x20, device.clone());
+            device
+        });
+        assert!(gone.upgrade().is_some());
+        map.clear();
+        assert!(gone.upgrade().is_none() && !map.answers(0x10));
     }
 
     #[test]

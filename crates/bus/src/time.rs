@@ -135,7 +135,16 @@ struct Armed {
     /// Timers with a deadline, by that and their number.
     deadlines: BTreeMap<(u64, u64), Arc<Alarm>>,
     next: u64,
+    /// The deadline for which the thread in [`Timers::serve`] waits; 0 while it does not.
+    waiting: u64,
     closed: bool,
+}
+
+impl Armed {
+    /// The first deadline.
+    fn first(&self) -> Option<u64> {
+        self.deadlines.keys().next().map(|&(deadline, _)| deadline)
+    }
 }
 
 /// What a timer does.
@@ -212,7 +221,7 @@ impl Timers {
         let end = self.0.clock.now().saturating_add(ns).min(STOPPED - 1);
         loop {
             let now = self.0.clock.now();
-            let first = self.0.armed.lock().deadlines.keys().next().map(|&(deadline, _)| deadline);
+            let first = self.0.armed.lock().first();
             let Some(first) = first.filter(|&first| first <= end) else { break };
             self.0.clock.advance(first.saturating_sub(now));
             let next = self.run_due();
@@ -235,19 +244,29 @@ impl Timers {
     /// Calls the timers whose deadline has come, in the order of deadlines, each once. The deadline
     /// to come next, if any.
     pub fn run_due(&self) -> Option<u64> {
+        self.expire();
+        self.0.armed.lock().first()
+    }
+
+    /// Calls the timers that are due; whether there were any.
+    fn expire(&self) -> bool {
         let now = self.0.clock.now();
-        let due: Vec<Arc<Alarm>> = {
+        let due = {
             let mut armed = self.0.armed.lock();
+            if armed.first().is_none_or(|first| first > now) {
+                return false;
+            }
             let later = armed.deadlines.split_off(&(now.saturating_add(1), 0));
             let due = std::mem::replace(&mut armed.deadlines, later);
-            due.into_values()
-                .inspect(|alarm| alarm.deadline.store(NEVER, Ordering::Release))
-                .collect()
+            for alarm in due.values() {
+                alarm.deadline.store(NEVER, Ordering::Release);
+            }
+            due
         };
-        for alarm in due {
+        for alarm in due.into_values() {
             (alarm.expired)(now);
         }
-        self.0.armed.lock().deadlines.keys().next().map(|&(deadline, _)| deadline)
+        true
     }
 
     /// Calls timers as their time comes, until [`Timers::close`]. This is the loop of a machine's
@@ -255,24 +274,29 @@ impl Timers {
     pub fn serve(&self) {
         let queue = &*self.0;
         loop {
-            let next = self.run_due();
-            std::thread::sleep(if next.is_some() { ROUND } else { Duration::ZERO });
+            if self.expire() {
+                std::thread::sleep(ROUND);
+            }
             let mut armed = queue.armed.lock();
             loop {
                 if armed.closed {
                     return;
                 }
-                let first = armed.deadlines.keys().next().map(|&(deadline, _)| deadline);
-                match first.filter(|_| queue.clock.is_running()) {
+                match armed.first().filter(|_| queue.clock.is_running()) {
                     Some(deadline) => {
-                        let wait = deadline.saturating_sub(queue.clock.now());
-                        if wait == 0 {
+                        let left = deadline.saturating_sub(queue.clock.now());
+                        if left == 0 {
                             break;
                         }
-                        queue.changed.wait_for(&mut armed, Duration::from_nanos(wait));
+                        armed.waiting = deadline;
+                        queue.changed.wait_for(&mut armed, Duration::from_nanos(left));
                     }
-                    None => queue.changed.wait(&mut armed),
+                    None => {
+                        armed.waiting = NEVER;
+                        queue.changed.wait(&mut armed);
+                    }
                 }
+                armed.waiting = 0;
             }
         }
     }
@@ -300,9 +324,10 @@ impl Timers {
         }
         if deadline != NEVER {
             armed.deadlines.insert((deadline, alarm.id), alarm.clone());
-            let is_first = armed.deadlines.keys().next() == Some(&(deadline, alarm.id));
+            // A thread that waits for an earlier time will see to this one then.
+            let is_sooner = deadline < armed.waiting;
             drop(armed);
-            if is_first {
+            if is_sooner {
                 self.0.changed.notify_all();
             }
         }
@@ -462,6 +487,8 @@ mod tests {
         while count.load(Ordering::SeqCst) == 0 {
             std::thread::yield_now();
         }
+        // First later, then sooner than what the thread waits for.
+        timer.set(timers.clock().now() + 3600 * SECOND);
         timer.set(timers.clock().now() + 1_000_000);
         while count.load(Ordering::SeqCst) == 1 {
             std::thread::yield_now();

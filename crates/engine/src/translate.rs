@@ -192,7 +192,7 @@ impl<'s> Bytes<'s> {
         let at = (self.origin.locate)(va)?;
         match len {
             0 => self.at = at,
-            _ if va % PAGE == 0 => self.next = self.next.or(Some(at)),
+            _ if va.is_multiple_of(PAGE) => self.next = self.next.or(Some(at)),
             _ => {}
         }
         let buffer = &mut self.code[len..];

@@ -49,9 +49,9 @@ impl CallTable {
     pub(crate) fn new(abi: &Info) -> CallTable {
         let rows: HashMap<&str, &'static Row> =
             calls::FAMILIES.iter().copied().flatten().map(|row| (row.name, row)).collect();
-        let count = abi.numbers.last().map_or(0, |(n, _)| usize::from(*n) + 1);
+        let count = numbers::all(abi.numbers).last().map_or(0, |(n, _)| usize::from(*n) + 1);
         let mut table = vec![None; count];
-        for (number, name) in abi.numbers {
+        for (number, name) in numbers::all(abi.numbers) {
             table[usize::from(*number)] = rows.get(name).copied();
         }
         CallTable(table)
@@ -92,4 +92,25 @@ pub(crate) fn find(options: &Options, path: &Path) -> PathBuf {
     let within = |root: &PathBuf| Some(root.join(path.strip_prefix("/").ok()?));
     let found = options.sysroot.as_ref().and_then(within).filter(|path| path.exists());
     found.unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CallTable;
+    use crate::abi::Abi as _;
+    use crate::numbers;
+    use mynah_riscv::RiscV;
+    use mynah_x86::X86;
+
+    #[test]
+    fn calls_are_found_by_their_numbers() {
+        for abi in [&X86::INFO, &RiscV::INFO] {
+            let table = CallTable::new(abi);
+            // The architecture's own ones and those of all.
+            for name in ["read", "futex", "clone3", "close_range"] {
+                let number = numbers::number(abi.numbers, name).expect("a known call");
+                assert_eq!(table.row(number.into()).map(|row| row.name), Some(name));
+            }
+        }
+    }
 }

@@ -148,7 +148,8 @@ fn a_write_from_outside_to_translated_bytes_is_reported() {
     rig.phys.watch(PAGE + 8..PAGE + 16);
     rig.phys.wrote(0..PAGE);
     rig.phys.wrote(PAGE + 63..2 * PAGE);
-    assert_eq!(*told.lock().expect("unpoisoned"), [PAGE + 63..2 * PAGE]);
+    let (first, all) = (PAGE + 63..2 * PAGE, told.lock().expect("unpoisoned"));
+    assert_eq!((all.first(), all.len()), (Some(&first), 1));
 }
 
 #[test]

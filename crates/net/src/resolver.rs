@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-const PORT: u16 = 53;
+/// Where name servers listen.
+pub(crate) const PORT: u16 = 53;
 
 /// The first name server of the host's `/etc/resolv.conf`, if it has one.
 pub fn resolver() -> Option<SocketAddr> {

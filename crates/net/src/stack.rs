@@ -34,6 +34,7 @@ pub(crate) struct Stack {
     /// The guest's hardware address: of its last frame.
     guest: EthernetAddress,
     start: std::time::Instant,
+    ready: Ready,
 }
 
 impl Stack {
@@ -67,6 +68,7 @@ impl Stack {
             pcap,
             guest: EthernetAddress::BROADCAST,
             start: std::time::Instant::now(),
+            ready: Ready::default(),
         }
     }
 
@@ -91,8 +93,12 @@ impl Stack {
         for frame in self.ends.take() {
             self.input(frame, &mut out);
         }
-        self.tcp.accept(&mut self.interface, &mut self.sockets);
-        self.udp.poll(self.guest, &mut out);
+        if self.ready.connections {
+            self.tcp.accept(&mut self.interface, &mut self.sockets);
+        }
+        if self.ready.datagrams {
+            self.udp.poll(self.guest, &mut out);
+        }
         self.port.room = self.ends.room().saturating_sub(out.len());
         self.poll();
         // What smoltcp received goes to the host, and the other way round; each gives the other
@@ -101,6 +107,7 @@ impl Stack {
             self.poll();
         }
         self.tcp.sweep(&mut self.sockets);
+        self.udp.sweep();
         out.append(&mut self.port.outgoing);
         if let Some(pcap) = &mut self.pcap {
             out.iter().for_each(|frame| pcap.frame(frame));
@@ -150,15 +157,35 @@ impl Stack {
     }
 
     /// Waits for the guest, the host or time.
-    fn wait(&self, most: Duration) {
+    fn wait(&mut self, most: Duration) {
         let mut fds = vec![PollFd::new(self.ends.event(), PollFlags::IN)];
         fds.extend(self.udp.sockets().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        let others = fds.len();
         fds.extend(self.tcp.listeners().map(|socket| PollFd::new(socket, PollFlags::IN)));
-        let interests = self.tcp.interests(&self.sockets);
-        fds.extend(interests.map(|(socket, flags)| PollFd::new(socket, flags)));
+        let flows = fds.len();
+        let mut keys = Vec::new();
+        for (key, socket, flags) in self.tcp.interests(&self.sockets) {
+            keys.push(key);
+            fds.push(PollFd::new(socket, flags));
+        }
         let timeout =
             Timespec { tv_sec: most.as_secs() as i64, tv_nsec: most.subsec_nanos().into() };
-        // If it is interrupted, there is a turn too many.
+        // If it is interrupted, nothing is ready, and there is a turn too many.
         let _ = poll(&mut fds, Some(&timeout));
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let ready = keys.iter().zip(&fds[flows..]).filter(|(_, fd)| is_ready(fd));
+        let keys: Vec<_> = ready.map(|(key, _)| *key).collect();
+        self.ready = Ready {
+            datagrams: fds[1..others].iter().any(is_ready),
+            connections: fds[others..flows].iter().any(is_ready),
+        };
+        self.tcp.wake(&keys);
     }
+}
+
+/// What the host has for the guest, other than on connections.
+#[derive(Default)]
+struct Ready {
+    datagrams: bool,
+    connections: bool,
 }

@@ -1,6 +1,7 @@
 //! Connections: each is one of `smoltcp` with the guest, and one of the host.
 
 use crate::forward::Listener;
+use crate::resolver::PORT;
 use crate::udp::{destination, is_guest};
 use crate::{GATEWAY, NAME_SERVER};
 use rustix::event::PollFlags;
@@ -25,11 +26,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const TURN: usize = 16;
 /// The gateway's ports from which forwarded connections come.
 const PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
-const NAMES: u16 = 53;
 
 /// Both ends of a connection, as the guest sees them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Key {
+pub(crate) struct Key {
     guest: SocketAddrV4,
     other: SocketAddrV4,
 }
@@ -44,6 +44,8 @@ struct Flow {
     guest_done: bool,
     /// The host takes no more for now.
     full: bool,
+    /// The host may have something: it is asked until it has not, and then waited for.
+    ready: bool,
     /// It has been aborted, and is forgotten when the guest has been told.
     aborted: bool,
 }
@@ -101,7 +103,7 @@ impl Tcp {
 
     fn destination(&self, to: SocketAddrV4) -> Option<SocketAddr> {
         if *to.ip() == NAME_SERVER {
-            return self.resolver.filter(|_| to.port() == NAMES);
+            return self.resolver.filter(|_| to.port() == PORT);
         }
         if self.restricted { None } else { destination(to) }
     }
@@ -116,6 +118,7 @@ impl Tcp {
             host_done: false,
             guest_done: false,
             full: false,
+            ready: true,
             aborted: false,
         };
         self.flows.insert(key, flow);
@@ -187,8 +190,8 @@ impl Tcp {
     pub(crate) fn interests<'a>(
         &'a self,
         sockets: &'a SocketSet<'static>,
-    ) -> impl Iterator<Item = (&'a TcpStream, PollFlags)> {
-        self.flows.values().filter_map(|flow| {
+    ) -> impl Iterator<Item = (Key, &'a TcpStream, PollFlags)> {
+        self.flows.iter().filter_map(|(key, flow)| {
             let socket: &Socket<'_> = sockets.get(flow.handle);
             let mut flags = PollFlags::empty();
             if flow.connecting || flow.full && socket.recv_queue() > 0 {
@@ -197,8 +200,17 @@ impl Tcp {
             if !flow.connecting && !flow.host_done && socket.can_send() {
                 flags |= PollFlags::IN;
             }
-            (!flags.is_empty()).then_some((&flow.host, flags))
+            (!flags.is_empty()).then_some((*key, &flow.host, flags))
         })
+    }
+
+    /// The host has something to say of these connections.
+    pub(crate) fn wake(&mut self, keys: &[Key]) {
+        for key in keys {
+            if let Some(flow) = self.flows.get_mut(key) {
+                flow.ready = true;
+            }
+        }
     }
 
     /// The sockets that accept; none while there is no room for more connections.
@@ -214,10 +226,13 @@ impl Flow {
             return false;
         }
         if self.connecting {
+            if !std::mem::take(&mut self.ready) {
+                return false;
+            }
             match is_connected(&self.host) {
                 Ok(false) => return false,
                 Ok(true) => {
-                    self.connecting = false;
+                    (self.connecting, self.ready) = (false, true);
                     socket.pause_synack(false);
                     return true;
                 }
@@ -238,7 +253,7 @@ impl Flow {
 
     fn to_guest(&mut self, socket: &mut Socket<'static>) -> io::Result<bool> {
         let mut moved = false;
-        while !self.host_done && socket.can_send() {
+        while self.ready && !self.host_done && socket.can_send() {
             let read = socket.send(|buffer| match retry(|| self.host.read(buffer)) {
                 Ok(n) => (n, Ok(n)),
                 Err(error) => (0, Err(error)),
@@ -250,7 +265,7 @@ impl Flow {
                     moved = true;
                 }
                 Ok(Ok(_)) => moved = true,
-                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
                 Ok(Err(error)) => return Err(error),
                 Err(_) => break,
             }
@@ -260,6 +275,9 @@ impl Flow {
 
     fn to_host(&mut self, socket: &mut Socket<'static>) -> io::Result<bool> {
         let mut moved = false;
+        if self.full && !self.ready {
+            return Ok(false);
+        }
         self.full = false;
         while socket.can_recv() {
             let written = socket.recv(|buffer| match retry(|| self.host.write(buffer)) {

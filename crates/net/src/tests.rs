@@ -157,6 +157,49 @@ fn echo() -> SocketAddrV4 {
 }
 
 #[test]
+fn many_connections_go_on_at_once() {
+    let forward = Forward::parse("tcp:127.0.0.1:0-:80").expect("a forward");
+    let mut guest = Guest::at_home(Options::new().forward(forward));
+    let at = guest.card.0.forwarded()[0];
+    let handles: Vec<_> = (0..20).map(|_| guest.tcp()).collect();
+    for handle in &handles {
+        guest.stream(*handle).listen(80).expect("listens");
+    }
+    let hosts: Vec<_> = (0..20_u8)
+        .map(|number| {
+            std::thread::spawn(move || {
+                let mut stream = TcpStream::connect(at).expect("connects");
+                stream.write_all(&[number; 50_000]).expect("sends");
+                let mut back = vec![0; 50_000];
+                stream.read_exact(&mut back).expect("an answer");
+                assert_eq!(back, [number; 50_000]);
+            })
+        })
+        .collect();
+    let mut waiting = vec![Vec::new(); handles.len()];
+    guest.until("the hosts go on", |guest| {
+        for (handle, waiting) in handles.iter().zip(&mut waiting) {
+            let socket = guest.stream(*handle);
+            while socket.can_recv() {
+                let taken = socket.recv(|bytes| {
+                    waiting.extend_from_slice(bytes);
+                    (bytes.len(), ())
+                });
+                taken.expect("receives");
+            }
+            if socket.can_send() && !waiting.is_empty() {
+                let n = socket.send_slice(waiting).expect("sends");
+                waiting.drain(..n);
+            }
+        }
+        hosts.iter().all(|host| host.is_finished()).then_some(())
+    });
+    for host in hosts {
+        host.join().expect("a host got its own bytes back");
+    }
+}
+
+#[test]
 fn dhcp_gives_the_address() {
     let mut guest = Guest::new(Options::new());
     let handle = guest.sockets.add(dhcpv4::Socket::new());

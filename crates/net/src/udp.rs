@@ -2,6 +2,7 @@
 //! from forwarded ports to the guest.
 
 use crate::forward::Listener;
+use crate::resolver::PORT;
 use crate::{GATEWAY, NAME_SERVER, dhcp, frame, is_local};
 use smoltcp::wire::EthernetAddress;
 use std::collections::HashMap;
@@ -20,7 +21,6 @@ const PEERS: usize = 256;
 const FIRST_PEER: u16 = 40_000;
 /// Datagrams that are taken from a socket in a turn.
 const TURN: usize = 32;
-const NAMES: u16 = 53;
 
 /// A port of the guest, and whether its datagrams go to the name server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -113,7 +113,7 @@ impl Udp {
     /// Where on the host's network an address of the guest's is, and whether it is the name server.
     fn destination(&self, to: SocketAddrV4) -> Option<(bool, SocketAddr)> {
         if *to.ip() == NAME_SERVER {
-            return (to.port() == NAMES).then_some(()).and(self.resolver).map(|to| (true, to));
+            return (to.port() == PORT).then_some(()).and(self.resolver).map(|to| (true, to));
         }
         if self.restricted {
             return None;
@@ -157,17 +157,22 @@ impl Udp {
         flows.chain(self.forwarded.iter().map(|forwarded| &forwarded.socket))
     }
 
+    /// Gives up the sockets of ports that have been quiet.
+    pub(crate) fn sweep(&mut self) {
+        let now = Instant::now();
+        self.flows.retain(|_, flow| now.duration_since(flow.used) < IDLE);
+    }
+
     /// Takes what has arrived on the host; frames for the guest go to `out`.
     pub(crate) fn poll(&mut self, mac: EthernetAddress, out: &mut Vec<Vec<u8>>) {
         let now = Instant::now();
         let Udp { flows, forwarded, id, buffer, .. } = self;
-        flows.retain(|_, flow| now.duration_since(flow.used) < IDLE);
         for (key, flow) in flows.iter_mut() {
             for _ in 0..TURN {
                 let Some((n, peer)) = receive(&flow.socket, buffer) else { break };
                 flow.used = now;
                 let from = match peer {
-                    _ if key.names => SocketAddrV4::new(NAME_SERVER, NAMES),
+                    _ if key.names => SocketAddrV4::new(NAME_SERVER, PORT),
                     SocketAddr::V4(peer) if peer.ip().is_loopback() => {
                         SocketAddrV4::new(GATEWAY, peer.port())
                     }

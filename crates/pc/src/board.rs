@@ -58,6 +58,8 @@ pub(crate) struct Board {
     pub(crate) rom: Option<Ram>,
     pub(crate) phys: Arc<Phys>,
     pub(crate) ports: Arc<dyn Ports>,
+    /// Where devices answer: ports and memory.
+    maps: [Arc<Map>; 2],
     pub(crate) timers: Timers,
     pub(crate) uart: SharedUart,
     pub(crate) lines: Vec<Arc<Line>>,
@@ -261,6 +263,7 @@ impl Board {
             ram,
             rom,
             phys,
+            maps: [ports.clone(), mmio],
             ports: Arc::new(PortSpace(ports)),
             timers,
             uart,
@@ -302,5 +305,12 @@ impl Board {
                 None => self.ended.wait(&mut end),
             }
         }
+    }
+}
+
+impl Drop for Board {
+    /// Takes the machine apart, so that each device ends what it is at: disks write what they hold.
+    fn drop(&mut self) {
+        self.maps.iter().for_each(|map| map.clear());
     }
 }

@@ -123,7 +123,8 @@ pub(crate) mod port {
 /// The ranges of RAM for a machine with `memory` bytes, a multiple of 4 KiB.
 pub(crate) fn ram(memory: u64) -> Vec<Range<u64>> {
     let low = memory.min(LOW_END);
-    let mut ranges = vec![0..low.min(CONVENTIONAL_END)];
+    let conventional = 0..low.min(CONVENTIONAL_END);
+    let mut ranges = Vec::from([conventional]);
     if low > SHADOW.start {
         ranges.push(SHADOW.start..low);
     }

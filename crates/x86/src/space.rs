@@ -79,7 +79,8 @@ pub(crate) fn refresh_paging<M: Space>(cpu: &mut Cpu<X86<M>>) {
     }
 }
 
-/// As [`refresh_paging`], and forgets where pages are: all of them or (`globals` false) but the
+/// To be called after a change of the registers that govern paging: tells the page walker, and
+/// forgets where pages are: all of them or (`globals` false) but the
 /// global ones.
 pub fn remap<M: Space>(cpu: &mut Cpu<X86<M>>, globals: bool) {
     refresh_paging(cpu);

@@ -17,6 +17,11 @@ pub(crate) const HOST: Numbers = X86_64;
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) const HOST: Numbers = RISCV64;
 
+/// An architecture's own system calls and those of all, by ascending number.
+pub(crate) fn all(numbers: Numbers) -> impl Iterator<Item = &'static (u16, &'static str)> {
+    numbers.iter().chain(common::NUMBERS)
+}
+
 /// The name of call `number`.
 pub(crate) fn name(numbers: Numbers, number: u64) -> Option<&'static str> {
     let numbers = if number < common::FIRST { numbers } else { common::NUMBERS };
@@ -26,7 +31,7 @@ pub(crate) fn name(numbers: Numbers, number: u64) -> Option<&'static str> {
 
 /// The number of call `name`.
 pub(crate) fn number(numbers: Numbers, name: &str) -> Option<u16> {
-    numbers.iter().chain(common::NUMBERS).find(|(_, n)| *n == name).map(|(n, _)| *n)
+    all(numbers).find(|(_, n)| *n == name).map(|(n, _)| *n)
 }
 
 #[cfg(test)]
@@ -37,8 +42,8 @@ mod tests {
     fn ascending_and_found() {
         for numbers in [X86_64, RISCV64] {
             assert!(numbers.iter().all(|(n, _)| u64::from(*n) < common::FIRST));
-            assert!(numbers.iter().chain(common::NUMBERS).is_sorted_by_key(|(n, _)| *n));
-            for &(n, name_) in numbers.iter().chain(common::NUMBERS) {
+            assert!(all(numbers).is_sorted_by_key(|(n, _)| *n));
+            for &(n, name_) in all(numbers) {
                 assert_eq!(name(numbers, n.into()), Some(name_));
                 assert_eq!(number(numbers, name_), Some(n));
             }

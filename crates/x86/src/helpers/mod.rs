@@ -186,7 +186,7 @@ helpers! {
     Lmsw "lmsw" = control::lmsw, reads NONE, writes NONE, Faults;
     /// Whether SGDT and its kin may be used; #GP.
     CheckUmip "check_umip" = control::check_umip, reads NONE, writes NONE, Faults;
-    /// A [`control::SystemWord`].
+    /// LDTR, TR or CR0 (`a` is 0, 1 or 2).
     SystemWord "system_word" = control::system_word, reads NONE, writes NONE, Pure;
     /// Control register `a`.
     ReadControl "read_control" = control::read_control, reads NONE, writes NONE, Changes;
@@ -202,7 +202,7 @@ helpers! {
     WriteMsr "write_msr" = control::write_msr, reads SEGMENTS, writes SEGMENTS, Faults;
     /// SWAPGS.
     Swapgs "swapgs" = control::swapgs, reads SEGMENTS, writes SEGMENTS, Changes;
-    /// RDFSBASE or RDGSBASE ([`control::Base`]).
+    /// RDFSBASE or (`a` is 1) RDGSBASE.
     ReadBase "read_base" = control::read_base, reads SEGMENTS, writes NONE, Faults;
     /// WRFSBASE or WRGSBASE of `b`.
     WriteBase "write_base" = control::write_base, reads NONE, writes SEGMENTS, Faults;
