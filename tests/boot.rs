@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 /// A machine that runs longer hangs.
@@ -75,11 +75,13 @@ fn ram_disk(busybox: &Path) -> PathBuf {
     archive.add("dev/console", 0o020_600, &[], (5, 1));
     archive.add("dev/null", 0o020_666, &[], (1, 3));
     archive.add("TRAILER!!!", 0, &[], (0, 0));
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boot-test.img");
-    let fresh = path.with_extension(format!("{}", std::process::id()));
-    fs::write(&fresh, &archive.0).unwrap_or_else(|e| panic!("{}: {e}", fresh.display()));
-    fs::rename(&fresh, &path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    path
+    static DISK: OnceLock<PathBuf> = OnceLock::new();
+    let path = || {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boot-test.img");
+        fs::write(&path, &archive.0).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        path
+    };
+    DISK.get_or_init(path).clone()
 }
 
 /// Runs `mynah boot` with these options and nothing on standard input; its output and status.

@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     // The development profile checks overflow and invariants; it is optimised enough for rows and
     // short programs.
     step(&mut steps, "workspace, checked", || {
-        shell::run(shell::cargo().args(["test", "--workspace", "--locked"]))
+        shell::run(shell::cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]))
     });
     if !options.quick {
         step(&mut steps, "whole programs, release", || {
