@@ -66,8 +66,9 @@
 //!
 //! ```
 //! use mynah::engine::{CodeSource, Config, Cpu, Engine, Env, Event, Flow, Vcpu, Watch};
-//! use mynah::mem::{Access, Cause, MemFault, Memory};
+//! use mynah::mem::{Access, Cause, Flat, MemFault};
 //! use mynah::riscv::RiscV;
+//! use std::ops::Range;
 //! use std::sync::Arc;
 //!
 //! /// addi a0, zero, 40; addi a0, a0, 2; ecall
@@ -77,7 +78,7 @@
 //! struct Rom;
 //!
 //! impl CodeSource for Rom {
-//!     fn watch(&self, _: u64) -> Result<Watch, MemFault> {
+//!     fn watch(&self, _: Range<u64>) -> Result<Watch, MemFault> {
 //!         Ok(Watch::Caught) // it never changes
 //!     }
 //!     fn fetch(&self, va: u64, buffer: &mut [u8]) -> Result<usize, MemFault> {
