@@ -196,7 +196,7 @@ impl<G: Guest> Engine<G> {
     fn is_lukewarm(&self, translation: &Translation<G>) -> bool {
         let left = translation.code.fuel();
         // Fuel starts over when it is used up.
-        left > self.config.threshold || left <= self.config.threshold / 4 * 3
+        left > self.config.threshold || left <= self.config.threshold / 16 * 15
     }
 
     /// Starts a new generation of the code cache. The caller holds the compiler.
