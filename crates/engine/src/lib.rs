@@ -23,4 +23,4 @@ pub use engine::{Config, Engine, Tier};
 pub use env::{CodeSource, Env, Event, Exit, Flow, Watch};
 pub use mynah_guest::{Cpu, Fault, Guest};
 pub use stats::Stats;
-pub use vcpu::{ATTENTION, Vcpu};
+pub use vcpu::Vcpu;

@@ -14,9 +14,6 @@ use mynah_mem::{Cause, Memory, Phys};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// The bit of [`mynah_guest::Core::attention`] that asks for [`Event::Attention`].
-pub const ATTENTION: u32 = 1;
-
 /// No generation: later than all.
 const OUTSIDE: u64 = u64::MAX;
 
@@ -64,7 +61,7 @@ const fn modes<G: Guest>() -> usize {
 
 /// A vCPU: runs on the thread that calls [`Vcpu::run`].
 pub struct Vcpu<G: Guest> {
-    /// Its state. [`ATTENTION`] may be set in `cpu.core.attention` by any thread, also from a
+    /// Its state. [`Core::ATTENTION`] may be set in `cpu.core.attention` by any thread, also from a
     /// signal handler, to make [`Vcpu::run`] report [`Event::Attention`] soon.
     pub cpu: Box<Cpu<G>>,
     engine: Arc<Engine<G>>,
@@ -199,7 +196,7 @@ impl<G: Guest> Vcpu<G> {
         loop {
             if self.cpu.core.attention.load(Ordering::Relaxed) != 0 {
                 let bits = self.cpu.core.attention.swap(0, Ordering::SeqCst);
-                if bits & ATTENTION != 0 {
+                if bits & Core::ATTENTION != 0 {
                     return Event::Attention;
                 }
                 self.key();

@@ -2,7 +2,7 @@
 
 use crate::board::{Board, End};
 use mynah_bus::CpuLine;
-use mynah_engine::{ATTENTION, Cpu, Env, Event, Flow};
+use mynah_engine::{Cpu, Env, Event, Flow};
 use mynah_guest::Core;
 use mynah_mem::{Memory as _, Paged};
 use mynah_x86::events::{self, Shutdown};
@@ -29,12 +29,6 @@ struct Requests {
     end: bool,
 }
 
-impl Requests {
-    fn any(&self) -> bool {
-        self.interrupt || self.nmi || self.init || self.startup.is_some() || self.remap || self.end
-    }
-}
-
 /// The wires that lead to a vCPU.
 pub(crate) struct Line {
     requests: Mutex<Requests>,
@@ -52,12 +46,11 @@ impl Line {
         })
     }
 
-    /// Leads to the vCPU whose attention word this is.
+    /// Leads to the vCPU whose attention word this is. Before its first instruction it looks at
+    /// what is asked: there may be something, and all but the first wait for a start-up IPI.
     pub(crate) fn connect(&self, attention: Arc<AtomicU32>) {
         *self.attention.lock() = Some(attention);
-        if self.requests.lock().any() {
-            self.call();
-        }
+        self.call();
     }
 
     /// Makes the vCPU forget where virtual addresses lead.
@@ -78,7 +71,7 @@ impl Line {
 
     fn call(&self) {
         if let Some(attention) = &*self.attention.lock() {
-            attention.fetch_or(ATTENTION, Ordering::SeqCst);
+            attention.fetch_or(Core::ATTENTION, Ordering::SeqCst);
         }
     }
 }
@@ -212,4 +205,17 @@ fn renew(cpu: &mut Cpu<Guest>) {
     mynah_x86::remap(cpu, true);
     mynah_x86::refresh(cpu);
     cpu.mode_changed();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vcpu_looks_at_what_is_asked_before_its_first_instruction() {
+        let line = Line::new();
+        let word = Arc::new(AtomicU32::new(0));
+        line.connect(word.clone());
+        assert_eq!(word.load(Ordering::SeqCst), Core::ATTENTION);
+    }
 }
