@@ -162,6 +162,17 @@ pub trait Memory: Send + 'static {
     /// copied.
     fn write(&mut self, va: u64, bytes: &[u8]) -> Result<(), MemFault>;
 
+    /// The `bytes`-wide (1, 2, 4, 8) value at `va`, zero-extended.
+    #[inline]
+    fn load_word(&mut self, va: u64, bytes: u32) -> Result<u64, MemFault> {
+        Ok(match bytes {
+            1 => self.load::<u8>(va)?.into(),
+            2 => self.load::<u16>(va)?.into(),
+            4 => self.load::<u32>(va)?.into(),
+            _ => self.load::<u64>(va)?,
+        })
+    }
+
     /// Atomically changes the `bytes`-wide (1, 2, 4, 8) value at `va`; yields the old value.
     #[inline]
     fn update(
@@ -171,12 +182,7 @@ pub trait Memory: Send + 'static {
         change: impl Fn(u64) -> u64,
     ) -> Result<u64, MemFault> {
         let mask = u64::MAX >> (64 - 8 * bytes);
-        let mut old = match bytes {
-            1 => self.load::<u8>(va)?.into(),
-            2 => self.load::<u16>(va)?.into(),
-            4 => self.load::<u32>(va)?.into(),
-            _ => self.load::<u64>(va)?,
-        };
+        let mut old = self.load_word(va, bytes)?;
         loop {
             let found = self.compare_exchange(va, bytes, old, change(old) & mask)?;
             if found == old {
@@ -195,6 +201,10 @@ pub trait Memory: Send + 'static {
     fn locate_write(&mut self, va: u64) -> Result<u64, MemFault> {
         Ok(va)
     }
+
+    /// Has the translations of what is at `va` forgotten, after a write that met [`Cause::Code`] and
+    /// that no instruction made which could be executed again.
+    fn forget_code(&mut self, _va: u64) {}
 
     /// Makes accesses have the rights of `space`, a number below [`TlbEntry::SPACES`] with which
     /// the guest's walker knows what to do.

@@ -188,15 +188,6 @@ impl<W: Walk> Paged<W> {
     fn is_split(va: u64, bytes: usize) -> bool {
         va % PAGE + bytes as u64 > PAGE
     }
-
-    fn old(&mut self, va: u64, bytes: u32) -> Result<u64, MemFault> {
-        Ok(match bytes {
-            1 => self.load::<u8>(va)?.into(),
-            2 => self.load::<u16>(va)?.into(),
-            4 => self.load::<u32>(va)?.into(),
-            _ => self.load::<u64>(va)?,
-        })
-    }
 }
 
 /// A device's registers are read and written in units of at most 8 bytes, each aligned.
@@ -274,7 +265,7 @@ impl<W: Walk> Memory for Paged<W> {
         }
         self.check_write(va, bytes as usize)?;
         let _alone = SPLIT.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.old(va, bytes)?;
+        let old = self.load_word(va, bytes)?;
         if old == expected {
             self.write(va, &new.to_le_bytes()[..bytes as usize])?;
         }
@@ -353,6 +344,12 @@ impl<W: Walk> Memory for Paged<W> {
             cause: Cause::Refused(code),
         })?;
         Ok(self.phys.masked(page.pa) + va % PAGE)
+    }
+
+    fn forget_code(&mut self, va: u64) {
+        if let Ok(pa) = self.locate_write(va) {
+            self.phys.wrote(pa..pa + 1);
+        }
     }
 
     fn set_space(&mut self, space: u8) {

@@ -28,8 +28,8 @@ pub struct Ram {
     pub read_only: bool,
 }
 
-/// Called with the range of physical addresses whose translated bytes were written from outside
-/// the vCPUs.
+/// Called with the range of physical addresses whose translated bytes are written otherwise than by
+/// a vCPU's instruction.
 type Written = Box<dyn Fn(Range<u64>) + Send + Sync>;
 
 /// Guest-physical memory, as all vCPUs of a machine see it.
@@ -83,7 +83,8 @@ impl Phys {
         })
     }
 
-    /// Installs what is called when translated bytes are written by something else than a vCPU.
+    /// Installs what is called when translated bytes are written otherwise than by an instruction of
+    /// a vCPU: it forgets the translations and [unwatches](Phys::unwatch) the bytes.
     pub fn on_written(&self, hook: impl Fn(Range<u64>) + Send + Sync + 'static) {
         *lock(&self.written) = Some(Box::new(hook));
     }
@@ -252,7 +253,7 @@ impl Phys {
         (lines != 0).then(|| line.max(range.start))
     }
 
-    /// To be called before memory in `range` is written by something else than a vCPU.
+    /// To be called before memory in `range` is written otherwise than by an instruction of a vCPU.
     pub fn wrote(&self, range: Range<u64>) {
         if !self.any_code.load(Ordering::Relaxed) {
             return;

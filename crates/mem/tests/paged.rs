@@ -153,6 +153,21 @@ fn a_write_from_outside_to_translated_bytes_is_reported() {
 }
 
 #[test]
+fn code_is_forgotten_where_a_write_cannot_be_made_again() {
+    let mut rig = rig();
+    let phys = Arc::downgrade(&rig.phys);
+    rig.phys.on_written(move |range| {
+        phys.upgrade().expect("memory").unwatch(Phys::lines_around(range));
+    });
+    rig.phys.watch(64..72);
+    let va = BASE + 70;
+    let caught = MemFault { va, access: Access::Write, cause: Cause::Code };
+    assert_eq!(rig.memory.store(va, 1_u8), Err(caught));
+    rig.memory.forget_code(va);
+    assert_eq!(rig.memory.store(va, 1_u8), Ok(()));
+}
+
+#[test]
 fn a_change_of_mapping_is_told_once_and_only_if_code_was_located() {
     let mut rig = rig();
     assert!(!rig.memory.take_moved());

@@ -165,7 +165,7 @@ pub fn deliver<M: Space>(cpu: &mut Cpu<X86<M>>, event: Event) -> std::result::Re
         if let Some(address) = delivery.address {
             cpu.state.system.cr2 = address;
         }
-        let Err(fault) = with_space(cpu, SUPERVISOR, |cpu| enter(cpu, &delivery)) else {
+        let Err(fault) = with_space(cpu, SUPERVISOR, |cpu| enter_over_code(cpu, &delivery)) else {
             return Ok(());
         };
         if delivery.vector == trap::DOUBLE as u8 && delivery.origin == Origin::Fault {
@@ -257,6 +257,21 @@ fn deliver_outside<M: Space>(
     vector: u8,
 ) -> std::result::Result<(), Shutdown> {
     deliver(cpu, Event::Interrupt(vector))
+}
+
+/// Enters the handler, also where what it saves lies on translated code: that is forgotten first, a
+/// line for each attempt. The longest entry writes two task-state segments and a stack.
+fn enter_over_code<M: Space>(cpu: &mut Cpu<X86<M>>, delivery: &Delivery) -> Result<()> {
+    const ATTEMPTS: usize = 16;
+    for _ in 0..ATTEMPTS {
+        match enter(cpu, delivery) {
+            Err(Fault::Memory(MemFault { va, cause: Cause::Code, .. })) => {
+                cpu.memory.forget_code(va);
+            }
+            result => return result,
+        }
+    }
+    enter(cpu, delivery)
 }
 
 /// Enters the handler.
