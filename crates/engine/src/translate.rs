@@ -2,6 +2,7 @@
 
 use crate::table::{PAGE, Place, Translation};
 use crate::{CodeSource, Watch};
+use hashbrown::HashSet;
 use mynah_guest::{Fault, Guest, Lifted, MemFault};
 use mynah_interp::Code;
 use mynah_ir::{Block, BlockKey, Builder, End};
@@ -19,15 +20,17 @@ pub(crate) struct Origin<'s> {
     pub(crate) locate: &'s mut dyn FnMut(u64) -> Result<u64, MemFault>,
 }
 
-/// Translates the block at `key`. The error is what fetching its first instruction caused.
+/// Translates the block at `key`, which ends before any of `breakpoints`. The error is what
+/// fetching its first instruction caused.
 pub(crate) fn translate<G: Guest>(
     origin: Origin<'_>,
     key: BlockKey,
+    breakpoints: &HashSet<u64>,
 ) -> Result<&'static Translation<G>, Fault> {
     let mut limit = MAX_INSTS;
     let mut bytes = Bytes::new(origin, key.pc);
     loop {
-        let block = lift::<G>(&mut bytes, key, limit)?;
+        let block = lift::<G>(&mut bytes, key, limit, breakpoints)?;
         match flatten::<G>(&block) {
             Some(code) => {
                 let compare = bytes.compare.then(|| bytes.code[..block.len as usize].into());
@@ -47,11 +50,16 @@ fn flatten<G: Guest>(block: &Block) -> Option<Code<G>> {
 /// The block of the one instruction at `key`, fetched anew and not watched.
 pub(crate) fn single<G: Guest>(origin: Origin<'_>, key: BlockKey) -> Result<Code<G>, Fault> {
     let mut bytes = Bytes { watch: false, ..Bytes::new(origin, key.pc) };
-    let block = lift::<G>(&mut bytes, key, 1)?;
+    let block = lift::<G>(&mut bytes, key, 1, &HashSet::new())?;
     Ok(flatten::<G>(&block).expect("one instruction fits"))
 }
 
-fn lift<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Result<Block, Fault> {
+fn lift<G: Guest>(
+    bytes: &mut Bytes<'_>,
+    key: BlockKey,
+    limit: u32,
+    breakpoints: &HashSet<u64>,
+) -> Result<Block, Fault> {
     let builder = Builder::new(G::SLOTS);
     let mut lifter = G::Lifter::default();
     let mut len = 0u32;
@@ -61,7 +69,8 @@ fn lift<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Result<Bl
         let begin = builder.len();
         let first = insts == 0;
         // A block holds instructions that begin on one page.
-        if !first && (pc / PAGE != key.pc / PAGE || insts == limit || begin > MAX_OPS) {
+        let full = pc / PAGE != key.pc / PAGE || insts == limit || begin > MAX_OPS;
+        if !first && (full || breakpoints.contains(&pc)) {
             break End::Jump(pc);
         }
         let lifted = bytes.lift_one::<G>(&mut lifter, len as usize, pc, key.mode, &builder);

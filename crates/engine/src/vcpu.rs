@@ -210,7 +210,7 @@ impl<G: Guest> Vcpu<G> {
             let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
             let translation = match self.find(key) {
                 Ok(translation) => translation,
-                Err(fault) => return Event::Fault(fault),
+                Err(event) => return event,
             };
             if self.engine.config.tier == Tier::Compiler
                 && translation.entry().is_none()
@@ -241,7 +241,7 @@ impl<G: Guest> Vcpu<G> {
     }
 
     /// The translation for `key`, from the last ones found or the block table.
-    fn find(&mut self, key: BlockKey) -> Result<&'static Translation<G>, Fault> {
+    fn find(&mut self, key: BlockKey) -> Result<&'static Translation<G>, Event> {
         let place = &mut self.found[JumpEntry::index(key.pc)];
         if let Some(found) = *place
             && found.key() == key
@@ -315,7 +315,7 @@ impl<G: Guest> Vcpu<G> {
         let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
         match self.find(key) {
             Ok(translation) => event(mynah_interp::once(translation.code, &mut self.cpu)),
-            Err(fault) => Some(Event::Fault(fault)),
+            Err(event) => Some(event),
         }
     }
 
@@ -349,7 +349,7 @@ impl<G: Guest> Vcpu<G> {
                     let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
                     let next = match self.find(key) {
                         Ok(next) => next,
-                        Err(fault) => return Some(Event::Fault(fault)),
+                        Err(event) => return Some(event),
                     };
                     if next.compare.is_some() || next.entry().is_some() {
                         return None;
@@ -366,7 +366,7 @@ impl<G: Guest> Vcpu<G> {
                     }
                     let next = match self.find(stopped.key) {
                         Ok(next) => next,
-                        Err(fault) => return Some(Event::Fault(fault)),
+                        Err(event) => return Some(event),
                     };
                     if next.compare.is_some() || next.entry().is_some() || !next.is_valid() {
                         return None;

@@ -579,6 +579,8 @@ impl<A: Abi> Env<A> for Task<A> {
     fn event(&mut self, cpu: &mut Cpu<A>, event: Event) -> Flow {
         match event {
             Event::Attention => self.deliver(cpu),
+            // Nobody sets any.
+            Event::Breakpoint => Flow::Step,
             Event::Trap(trap) | Event::Fault(Fault::Trap(trap)) => match A::asked(cpu, trap) {
                 Asked::Call => self.system_call(cpu),
                 Asked::Signal(exception) => self.force(cpu, exception),

@@ -112,6 +112,8 @@ impl Env<Guest> for Processor {
     fn event(&mut self, cpu: &mut Cpu<Guest>, event: Event) -> Flow {
         let flow = match event {
             Event::Attention => self.between(cpu, false),
+            // Nobody sets any.
+            Event::Breakpoint => Ok(Flow::Step),
             Event::Trap(trap) if matches!(trap.code, trap::HALT | trap::WAIT) => {
                 self.between(cpu, true)
             }
