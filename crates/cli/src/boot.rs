@@ -205,11 +205,17 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             }
         };
         machine.notes().iter().for_each(|note| crate::complain(note));
-        let end = machine.run(&console);
+        let ended = match machine.run(&console) {
+            Ok(ended) => ended,
+            Err(error) => {
+                crate::complain(&error.to_string());
+                return ExitCode::FAILURE;
+            }
+        };
         if options.stats {
-            crate::tell(&machine.stats().to_string());
+            crate::tell(&ended.stats.to_string());
         }
-        return match end {
+        return match ended.end {
             End::PowerOff | End::Quit => ExitCode::SUCCESS,
             End::Status(status) => ExitCode::from(status),
             End::Reset => continue,

@@ -25,6 +25,7 @@ use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
 use mynah_x86::cpuid::Identity;
 use mynah_x86::paging::Walker;
+use parking_lot::{Condvar, Mutex};
 use processor::{Guest, Processor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,7 +59,7 @@ pub struct Options {
 pub struct Machine {
     board: Arc<Board>,
     engine: Arc<Engine<Guest>>,
-    entry: boot::Entry,
+    vcpus: Vec<Vcpu<Guest>>,
 }
 
 impl Machine {
@@ -96,7 +97,10 @@ impl Machine {
                 phys.wrote(range);
             }
         });
-        Ok(Machine { board, engine, entry })
+        let vcpus: Result<Vec<_>, _> = (0..board.lines.len())
+            .map(|number| vcpu(&board, engine.clone(), number, entry))
+            .collect();
+        Ok(Machine { vcpus: vcpus?, board, engine })
     }
 
     /// Puts the kernel into memory, and the tables that firmware would make.
@@ -122,57 +126,100 @@ impl Machine {
         &self.board.notes
     }
 
-    /// Runs the machine, with the terminal as its serial console, until it ends.
-    pub fn run(&self, console: &Console) -> End {
-        let terminal = console::Terminal::raw();
+    /// Turns the machine on, with the terminal as its serial console, and waits until it ends.
+    ///
+    /// # Errors
+    /// The host has no threads for it; no guest code has been executed then.
+    pub fn run(mut self, console: &Console) -> Result<Ended, BootError> {
         let board = &self.board;
+        let mut threads = Vec::new();
+        let started = Arc::new(Barrier::default());
+        for (number, vcpu) in std::mem::take(&mut self.vcpus).into_iter().enumerate() {
+            let (board, go) = (board.clone(), started.clone());
+            let run = move || {
+                if let Some(tsc_offset) = go.wait() {
+                    execute(vcpu, board, number, tsc_offset);
+                }
+            };
+            match std::thread::Builder::new().name(format!("mynah-vcpu{number}")).spawn(run) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    started.open(None);
+                    return Err(BootError::new(format!("vCPU {number} cannot start: {error}")));
+                }
+            }
+        }
         let timers = board.timers.clone();
-        let timer_thread = std::thread::spawn(move || timers.serve());
+        let serve = std::thread::Builder::new().name("mynah-timers".to_owned());
+        match serve.spawn(move || timers.serve()) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                started.open(None);
+                return Err(BootError::new(format!("the timers cannot start: {error}")));
+            }
+        }
+        let terminal = console::Terminal::raw();
         let input = board.clone();
         console.connect(board.uart.clone(), move || input.end(End::Quit));
         board.timers.start();
         // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
         let ticks = mynah_x86::State::power_on().tsc();
-        let tsc_offset = board.timers.clock().now().wrapping_sub(ticks);
-        let mut vcpus = Vec::new();
-        for number in 0..board.lines.len() {
-            let (board, engine, entry) = (board.clone(), self.engine.clone(), self.entry);
-            let thread = std::thread::Builder::new().name(format!("mynah-vcpu{number}"));
-            let started = thread.spawn(move || vcpu(&board, engine, number, entry, tsc_offset));
-            match started {
-                Ok(thread) => vcpus.push(thread),
-                Err(error) => tracing::error!("vCPU {number} cannot start: {error}"),
-            }
-        }
+        started.open(Some(board.timers.clock().now().wrapping_sub(ticks)));
         let end = board.wait();
         console.disconnect();
-        for thread in vcpus {
+        for thread in threads {
             let _ = thread.join();
         }
-        let _ = timer_thread.join();
         drop(terminal);
-        end
-    }
-
-    /// What the tiers did so far.
-    pub fn stats(&self) -> Stats {
-        self.engine.stats()
+        Ok(Ended { end, stats: self.engine.stats() })
     }
 }
 
-/// The thread of vCPU `number`.
+/// A machine that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// How.
+    pub end: End,
+    /// What the tiers did.
+    pub stats: Stats,
+}
+
+/// Where threads wait until all of them are there.
+#[derive(Default)]
+struct Barrier {
+    /// Once it is open: the time-stamp counters' offset, or nothing if the machine does not start.
+    open: Mutex<Option<Option<u64>>>,
+    opened: Condvar,
+}
+
+impl Barrier {
+    fn open(&self, how: Option<u64>) {
+        *self.open.lock() = Some(how);
+        self.opened.notify_all();
+    }
+
+    fn wait(&self) -> Option<u64> {
+        let mut open = self.open.lock();
+        loop {
+            match *open {
+                Some(how) => return how,
+                None => self.opened.wait(&mut open),
+            }
+        }
+    }
+}
+
+/// vCPU `number` as it is when the machine is turned on.
 fn vcpu(
-    board: &Arc<Board>,
+    board: &Board,
     engine: Arc<Engine<Guest>>,
     number: usize,
     entry: boot::Entry,
-    tsc_offset: u64,
-) {
+) -> Result<Vcpu<Guest>, BootError> {
     let state = mynah_x86::State::power_on();
     let memory = Paged::new(Walker::new(&state), board.phys.clone());
     let mut vcpu = Vcpu::new(engine, memory);
     let cpu = &mut vcpu.cpu;
-    buses::enter(number);
     cpu.core.ports = Some(board.ports.clone());
     let lapic = board.lapics[number].clone();
     cpu.state.system.identity = Identity {
@@ -184,17 +231,19 @@ fn vcpu(
         smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
-    cpu.state.system.tsc_offset = tsc_offset;
     cpu.core.pc = mynah_x86::state::RESET_PC;
     if number == 0 {
-        match entry.apply(&board.ram, &mut cpu.state) {
-            Ok(pc) => cpu.core.pc = pc,
-            Err(error) => tracing::error!("{error}"),
-        }
+        cpu.core.pc = entry.apply(&board.ram, &mut cpu.state)?;
         mynah_x86::remap(cpu, true);
     }
+    board.lines[number].connect(cpu.core.attention.clone());
+    Ok(vcpu)
+}
+
+/// What the thread of vCPU `number` does.
+fn execute(mut vcpu: Vcpu<Guest>, board: Arc<Board>, number: usize, tsc_offset: u64) {
+    buses::enter(number);
+    vcpu.cpu.state.system.tsc_offset = tsc_offset;
     let line = board.lines[number].clone();
-    line.connect(cpu.core.attention.clone());
-    let mut processor = Processor { board: board.clone(), line, number, waits: number != 0 };
-    vcpu.run(&mut processor);
+    vcpu.run(&mut Processor { board, line, number, waits: number != 0 });
 }
