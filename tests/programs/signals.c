@@ -1,6 +1,7 @@
 // Signals: siginfo, masks, nesting, alternate stacks, restarting, waiting, queued values, repaired faults, timers.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -156,6 +157,11 @@ int main(void) {
     struct timespec long_time = {5, 0}, left;
     int slept = nanosleep(&long_time, &left);
     printf("interrupted sleep: %d %d %d\n", slept, errno == EINTR, left.tv_sec < 5);
+    every.it_value.tv_usec = every.it_interval.tv_usec = 100;
+    setitimer(ITIMER_REAL, &every, 0);
+    int into = open("/dev/null", O_WRONLY), lost = 0;
+    for (int i = 0; i < 20000; i++) lost += write(into, "w", 1) != 1;
+    printf("writes lost to signals: %d\n", lost);
     every = (struct itimerval){0};
     setitimer(ITIMER_REAL, &every, 0);
 

@@ -1,11 +1,11 @@
 //! What the vCPUs of one machine share.
 
 use crate::compile::Compile;
+use crate::shared::Shared;
 use crate::stats::{Counters, Stats, add};
 use crate::sync::{Mutex, RwLock};
 use crate::table::{PAGE, Table, Translation};
 use crate::translate::Origin;
-use crate::vcpu::Shared;
 use crate::{CodeSource, Event, translate};
 use hashbrown::HashSet;
 use mynah_guest::{Guest, MemFault};

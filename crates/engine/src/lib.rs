@@ -13,6 +13,8 @@
 mod compile;
 mod engine;
 mod env;
+mod lookup;
+mod shared;
 mod stats;
 mod sync;
 mod table;

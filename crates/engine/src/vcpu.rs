@@ -1,63 +1,20 @@
 //! One vCPU and its run loop.
 
 use crate::engine::Tier;
+use crate::lookup::Lookup;
+use crate::shared::Shared;
 use crate::stats::add;
 use crate::table::Translation;
 use crate::translate::{self, Origin};
 use crate::{Engine, Env, Event, Exit, Flow};
-use mynah_guest::{Core, Cpu, Fault, Guest, JumpEntry, MemFault};
-use mynah_interp::{JumpCache, Leave, Link, Outcome};
+use mynah_guest::{Core, Cpu, Fault, Guest, MemFault};
+use mynah_interp::{Leave, Link, Outcome};
 use mynah_ir::BlockKey;
 use mynah_jit::{Effort, LinkSlot};
 use mynah_mem::host::signal::last_fault;
 use mynah_mem::{Cause, Memory, Phys};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-/// No generation: later than all.
-const OUTSIDE: u64 = u64::MAX;
-
-/// What other threads may reach of a vCPU.
-pub(crate) struct Shared {
-    /// Jump caches of compiled code, one for each translation mode of late.
-    jumps: Box<[Box<[JumpEntry]>]>,
-    attention: Arc<AtomicU32>,
-    /// The generation of the code cache that the vCPU's thread may be in; [`OUTSIDE`] if none.
-    generation: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn forget(&self, pc: u64) {
-        for jumps in &self.jumps {
-            jumps[JumpEntry::index(pc)].forget(pc);
-        }
-    }
-
-    /// Makes the vCPU leave translated code soon.
-    pub(crate) fn kick(&self) {
-        self.attention.fetch_or(Core::KICK, Ordering::SeqCst);
-    }
-
-    /// Whether the vCPU may be in compiled code of a generation before `now`.
-    pub(crate) fn is_behind(&self, now: u64) -> bool {
-        self.generation.load(Ordering::SeqCst) < now
-    }
-
-    /// Says that the vCPU's thread is in none of the compiled code.
-    pub(crate) fn leave(&self) {
-        self.generation.store(OUTSIDE, Ordering::SeqCst);
-    }
-
-    /// Says that the vCPU's thread may be in code of generation `now` from here on, and no older.
-    fn enter(&self, now: u64) {
-        self.generation.store(now, Ordering::SeqCst);
-    }
-}
-
-/// Translation modes whose jump caches are kept: user and supervisor code take turns.
-const fn modes<G: Guest>() -> usize {
-    if G::Memory::PAGED { 4 } else { 1 }
-}
+use std::sync::atomic::Ordering;
 
 /// A vCPU: runs on the thread that calls [`Vcpu::run`].
 pub struct Vcpu<G: Guest> {
@@ -69,42 +26,22 @@ pub struct Vcpu<G: Guest> {
     compiled_entries: u64,
     /// What `shared.generation` says while guest code runs.
     generation: u64,
-    /// The modes that `shared.jumps` are for, and the one in use.
-    modes: Box<[Option<u32>]>,
-    mode: usize,
-    /// The jump cache of interpreted code.
-    jumps: JumpCache<G>,
-    /// Translations found last, by their pc.
-    found: Box<[Option<&'static Translation<G>>]>,
+    lookup: Lookup<G>,
 }
 
 impl<G: Guest> Vcpu<G> {
     /// A vCPU of `engine` in reset state.
     pub fn new(engine: Arc<Engine<G>>, memory: G::Memory) -> Vcpu<G> {
         let mut cpu = Cpu::new(memory);
-        let shared = Arc::new(Shared {
-            jumps: (0..modes::<G>()).map(|_| JumpEntry::cache()).collect(),
-            attention: cpu.core.attention.clone(),
-            generation: AtomicU64::new(OUTSIDE),
-        });
-        cpu.core.jump_cache = shared.jumps[0].as_ptr() as usize;
+        let lookup = Lookup::new();
+        let shared = Arc::new(Shared::new(lookup.compiled.clone(), cpu.core.attention.clone()));
+        cpu.core.jump_cache = lookup.jump_cache();
         mynah_jit::attach(&mut cpu, engine.helpers);
         let mut vcpus = engine.vcpus.lock();
         vcpus.retain(|v| v.strong_count() > 0);
         vcpus.push(Arc::downgrade(&shared));
         drop(vcpus);
-        let found = vec![None; JumpEntry::COUNT].into();
-        Vcpu {
-            cpu,
-            engine,
-            shared,
-            compiled_entries: 0,
-            generation: 0,
-            modes: vec![None; modes::<G>()].into(),
-            mode: 0,
-            jumps: JumpCache::default(),
-            found,
-        }
+        Vcpu { cpu, engine, shared, compiled_entries: 0, generation: 0, lookup }
     }
 
     /// Runs guest code from `cpu.core.pc` until `env` stops it.
@@ -150,32 +87,13 @@ impl<G: Guest> Vcpu<G> {
     /// found.
     fn key(&mut self) -> BlockKey {
         let mode = G::mode(&self.cpu.state);
-        if self.modes[self.mode] != Some(mode) {
-            self.change_mode(mode);
+        if self.lookup.change_mode(mode) {
+            self.cpu.core.jump_cache = self.lookup.jump_cache();
+            self.cpu.core.mode = mode;
+            self.cpu.memory.set_space(G::space(mode));
         }
-        if self.cpu.memory.take_moved() {
-            self.shared.jumps.iter().for_each(|jumps| JumpEntry::clear(jumps));
-            self.jumps.clear();
-            self.found.fill(None);
-        }
+        self.lookup.forget(self.cpu.memory.take_moved());
         BlockKey { pc: self.cpu.core.pc, mode }
-    }
-
-    /// Changes over to the jump cache of `mode`: compiled code finds code by its address alone.
-    #[cold]
-    fn change_mode(&mut self, mode: u32) {
-        self.mode = match self.modes.iter().position(|&known| known == Some(mode)) {
-            Some(index) => index,
-            None => {
-                let index = (self.mode + 1) % self.modes.len();
-                JumpEntry::clear(&self.shared.jumps[index]);
-                self.modes[index] = Some(mode);
-                index
-            }
-        };
-        self.cpu.core.jump_cache = self.shared.jumps[self.mode].as_ptr() as usize;
-        self.cpu.core.mode = mode;
-        self.cpu.memory.set_space(G::space(mode));
     }
 
     /// Runs translated code until something happens that the environment must see.
@@ -225,7 +143,7 @@ impl<G: Guest> Vcpu<G> {
                 Some(entry) => {
                     match slot.take() {
                         Some(slot) => translation.link(slot),
-                        None => self.remember(translation, entry),
+                        None => self.lookup.remember(translation, entry),
                     }
                     self.compiled(entry, &mut slot)
                 }
@@ -242,31 +160,14 @@ impl<G: Guest> Vcpu<G> {
 
     /// The translation for `key`, from the last ones found or the block table.
     fn find(&mut self, key: BlockKey) -> Result<&'static Translation<G>, Event> {
-        let place = &mut self.found[JumpEntry::index(key.pc)];
-        if let Some(found) = *place
-            && found.key() == key
-            && found.compare.is_none()
-            && found.is_valid()
-        {
+        if let Some(found) = self.lookup.find(key) {
             return Ok(found);
         }
         let memory = &mut self.cpu.memory;
         let translation = self.engine.translation(key, &mut |va| memory.locate(va))?;
-        *place = Some(translation);
+        let lasts = translation.is_linkable() && memory.lasts(key.pc);
+        self.lookup.insert(translation, lasts);
         Ok(translation)
-    }
-
-    /// Puts compiled code into the jump cache.
-    fn remember(&self, translation: &Translation<G>, entry: usize) {
-        let pc = translation.key().pc;
-        let place = &self.shared.jumps[self.mode][JumpEntry::index(pc)];
-        if place.leads_to(pc, entry) {
-            return;
-        }
-        place.fill(pc, entry);
-        if !translation.is_valid() {
-            place.forget(pc);
-        }
     }
 
     /// Runs the compiled code at `entry`, which was found in this vCPU's generation.
@@ -337,10 +238,10 @@ impl<G: Guest> Vcpu<G> {
             // Compared with memory each time: never linked, never remembered.
             return event(mynah_interp::once(translation.code, &mut self.cpu));
         }
-        self.jumps.insert(translation.code);
+        self.lookup.interpreted.insert(translation.code);
         let mut code = translation.code;
         loop {
-            match mynah_interp::run(code, &mut self.cpu, &self.jumps) {
+            match mynah_interp::run(code, &mut self.cpu, &self.lookup.interpreted) {
                 // How code is found may have changed.
                 Leave::Pc(_) if self.cpu.core.attention.load(Ordering::Relaxed) != 0 => {
                     return None;
@@ -385,7 +286,7 @@ impl<G: Guest> Vcpu<G> {
     fn connect(&mut self, link: Option<&Link<G>>, next: &'static Translation<G>) {
         match link {
             Some(link) if link.is_local() && next.is_linkable() => link.set(next.code),
-            _ => self.jumps.insert(next.code),
+            _ => self.lookup.interpreted.insert(next.code),
         }
     }
 

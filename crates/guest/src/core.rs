@@ -32,11 +32,9 @@ impl JumpEntry {
         JumpEntry { pc: AtomicU64::new(index as u64 ^ 1), code: AtomicUsize::new(0) }
     }
 
-    /// Empties a jump cache.
-    pub fn clear(cache: &[JumpEntry]) {
-        for (index, entry) in cache.iter().enumerate() {
-            entry.pc.store(index as u64 ^ 1, Ordering::SeqCst);
-        }
+    /// Empties the entry at `index` of a jump cache.
+    pub fn clear(cache: &[JumpEntry], index: usize) {
+        cache[index].pc.store(index as u64 ^ 1, Ordering::SeqCst);
     }
 
     /// The index of `pc`: folds bits 12 and up onto the low ones.

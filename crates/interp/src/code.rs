@@ -177,9 +177,9 @@ impl<G: Guest> JumpCache<G> {
         self.entries[JumpEntry::index(code.key.pc)] = Some(code);
     }
 
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.entries.fill(None);
+    /// Forgets the code at `index`, which is [`JumpEntry::index`] of its address.
+    pub fn forget(&mut self, index: usize) {
+        self.entries[index] = None;
     }
 
     /// The code for `key`, if it is remembered.

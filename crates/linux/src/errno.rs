@@ -17,6 +17,7 @@ macro_rules! errnos {
                 match self.0 {
                     $($number => stringify!($name),)*
                     512 => "ERESTARTSYS",
+                    513 => "ERESTARTNOINTR",
                     514 => "ERESTARTNOHAND",
                     _ => "E?",
                 }
@@ -162,6 +163,8 @@ errnos! {
 impl Errno {
     /// Interrupted: restart unless a handler without SA_RESTART runs. Never seen by the guest.
     pub const ERESTARTSYS: Errno = Errno(512);
+    /// A signal came before the call: restart, whatever handler runs. Never seen by the guest.
+    pub const ERESTARTNOINTR: Errno = Errno(513);
     /// Interrupted: restart unless a handler runs. Never seen by the guest.
     pub const ERESTARTNOHAND: Errno = Errno(514);
 

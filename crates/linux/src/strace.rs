@@ -52,7 +52,7 @@ fn finish(mut text: String, result: Option<Result<u64, Errno>>) -> String {
         // Addresses are long, counts and descriptors short.
         Some(Ok(value)) if value > u64::from(u32::MAX) => write!(text, " = {value:#x}"),
         Some(Ok(value)) => write!(text, " = {value}"),
-        Some(Err(Errno::ERESTARTSYS | Errno::ERESTARTNOHAND)) => {
+        Some(Err(Errno::ERESTARTSYS | Errno::ERESTARTNOINTR | Errno::ERESTARTNOHAND)) => {
             write!(text, " = ? (interrupted)")
         }
         Some(Err(errno)) => write!(text, " = -1 {} ({errno})", errno.name()),

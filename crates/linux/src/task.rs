@@ -123,7 +123,7 @@ impl<A: Abi> Task<A> {
         };
         trace::call(self.process(), row, &args, Some(result));
         match result {
-            Err(restart @ (Errno::ERESTARTSYS | Errno::ERESTARTNOHAND)) => {
+            Err(restart @ (Errno::ERESTARTSYS | Errno::ERESTARTNOINTR | Errno::ERESTARTNOHAND)) => {
                 self.interrupted(cpu, restart)
             }
             _ => {
@@ -141,8 +141,10 @@ impl<A: Abi> Task<A> {
                 self.deliver_one(cpu, info, None);
                 continue;
             }
-            let again =
-                restart == Errno::ERESTARTSYS && action.flags & libc::SA_RESTART as u64 != 0;
+            let again = match restart {
+                Errno::ERESTARTSYS => action.flags & libc::SA_RESTART as u64 != 0,
+                restart => restart == Errno::ERESTARTNOINTR,
+            };
             if again {
                 cpu.core.pc = cpu.core.pc.wrapping_sub(A::CALL_BYTES);
             } else {

@@ -118,6 +118,17 @@ units! {
     u128: load128 store128 try_load128 try_store128;
 }
 
+/// What code may no longer be where [`Memory::locate`] said.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Moved {
+    /// None.
+    Nothing,
+    /// Code in pages that are not global.
+    Locals,
+    /// Any.
+    All,
+}
+
 /// A vCPU's view of guest memory. Addresses are guest-virtual; accesses need not be aligned.
 ///
 /// `locate` and what follows it matter in the system machine alone.
@@ -222,9 +233,15 @@ pub trait Memory: Send + 'static {
     /// Forgets where the page of `va` leads, global or not.
     fn flush_page(&mut self, _va: u64) {}
 
-    /// Whether what [`Memory::locate`] has said since the last call may no longer hold.
-    fn take_moved(&mut self) -> bool {
-        false
+    /// Whether what [`Memory::locate`] has just said of `va` lasts when pages that are not global
+    /// move ([`Moved::Locals`]).
+    fn lasts(&self, _va: u64) -> bool {
+        true
+    }
+
+    /// What of that which [`Memory::locate`] has said since the last call may no longer hold.
+    fn take_moved(&mut self) -> Moved {
+        Moved::Nothing
     }
 
     /// Host address of the TLB: [`TlbEntry::SPACES`] tables of [`TlbEntry::COUNT`] entries.

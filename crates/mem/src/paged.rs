@@ -2,7 +2,7 @@
 
 use crate::phys::PAGE;
 use crate::tlb::{Fill, Tlb};
-use crate::{Access, Cause, MemFault, Memory, Phys, Unit, host};
+use crate::{Access, Cause, MemFault, Memory, Moved, Phys, Unit, host};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,9 +35,10 @@ pub struct Paged<W> {
     space: u8,
     /// Where parts of pages larger than 4 KiB may be in the TLB, by 2 MiB.
     large: Filter,
-    /// Virtual pages that [`Memory::locate`] was asked for since the last [`Memory::take_moved`].
-    located: Filter,
-    moved: bool,
+    /// Virtual pages that [`Memory::locate`] was asked for, since [`Memory::take_moved`] last said
+    /// that they may have moved: global ones, and others.
+    located: [Filter; 2],
+    moved: Moved,
 }
 
 /// Numbers that may have been inserted: one bit for each number modulo 4096.
@@ -86,8 +87,8 @@ impl<W: Walk> Paged<W> {
             tlb,
             space: 0,
             large: Filter::default(),
-            located: Filter::default(),
-            moved: false,
+            located: Default::default(),
+            moved: Moved::Nothing,
         }
     }
 
@@ -326,9 +327,12 @@ impl<W: Walk> Memory for Paged<W> {
     }
 
     fn locate(&mut self, va: u64) -> Result<u64, MemFault> {
-        self.located.insert(va / PAGE);
         match self.find(va, 1, Access::Fetch)? {
-            Target::Host(host) => Ok(self.phys.at_host(host)),
+            Target::Host(host) => {
+                let locals = usize::from(!self.lasts(va));
+                self.located[locals].insert(va / PAGE);
+                Ok(self.phys.at_host(host))
+            }
             // Code cannot be fetched from a device.
             Target::Nowhere | Target::Io(_) => {
                 Err(MemFault { va, access: Access::Fetch, cause: Cause::Bus })
@@ -365,7 +369,7 @@ impl<W: Walk> Memory for Paged<W> {
         if globals {
             self.large = Filter::default();
         }
-        self.moved = true;
+        self.moved = self.moved.max(if globals { Moved::All } else { Moved::Locals });
     }
 
     fn flush_page(&mut self, va: u64) {
@@ -376,15 +380,26 @@ impl<W: Walk> Memory for Paged<W> {
         self.tlb.flush_page(va);
         let page = va / PAGE;
         // A block may begin on the page before.
-        let before = self.located.may_hold(page.wrapping_sub(1));
-        self.moved |= before || self.located.may_hold(page);
+        let pages = [page.wrapping_sub(1), page];
+        let [global, local] = &self.located;
+        if pages.iter().any(|&page| global.may_hold(page)) {
+            self.moved = Moved::All;
+        } else if pages.iter().any(|&page| local.may_hold(page)) {
+            self.moved = self.moved.max(Moved::Locals);
+        }
     }
 
-    fn take_moved(&mut self) -> bool {
-        if self.moved {
-            self.located = Filter::default();
+    fn lasts(&self, va: u64) -> bool {
+        self.tlb.fetches_global(self.space, va)
+    }
+
+    fn take_moved(&mut self) -> Moved {
+        match self.moved {
+            Moved::Nothing => {}
+            Moved::Locals => self.located[1] = Filter::default(),
+            Moved::All => self.located = Default::default(),
         }
-        std::mem::take(&mut self.moved)
+        std::mem::replace(&mut self.moved, Moved::Nothing)
     }
 
     fn tlb(&self) -> usize {

@@ -22,9 +22,6 @@ const NONE: u64 = u64::MAX;
 /// Set in a write tag: the page may be written, the long way only.
 const SLOW: u64 = 1;
 
-/// Set in a fetch tag: the page is global.
-const GLOBAL: u64 = 1;
-
 /// What a fetch tag says of a page.
 const PAGE: u64 = !0xfff;
 
@@ -94,13 +91,52 @@ pub(crate) struct Fill {
     pub(crate) slow: bool,
 }
 
-/// One vCPU's TLB. Global pages are marked in a table of their own, which compiled code does not
-/// read.
+/// One vCPU's TLB. Which entries are in use stands in tables of their own, which compiled code does
+/// not read: a flush looks at those entries alone.
 #[derive(Debug)]
 pub(crate) struct Tlb {
     entries: Box<[TlbEntry]>,
-    /// Whether the entry of the same index is a global page's.
-    globals: Box<[AtomicU64]>,
+    /// The entries of global pages.
+    globals: Marks,
+    /// The entries of other pages.
+    locals: Marks,
+}
+
+/// A bit for each entry.
+#[derive(Debug)]
+struct Marks(Box<[AtomicU64]>);
+
+impl Marks {
+    fn new(count: usize) -> Marks {
+        Marks((0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn set(&self, index: usize) {
+        self.0[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
+    }
+
+    fn unset(&self, index: usize) {
+        self.0[index / 64].fetch_and(!(1 << (index % 64)), Ordering::Relaxed);
+    }
+
+    fn has(&self, index: usize) -> bool {
+        self.0[index / 64].load(Ordering::Relaxed) >> (index % 64) & 1 != 0
+    }
+
+    /// Calls `each` with the index of every mark, and removes them.
+    fn drain(&self, mut each: impl FnMut(usize)) {
+        for (n, word) in self.0.iter().enumerate() {
+            let mut bits = word.load(Ordering::Relaxed);
+            if bits == 0 {
+                continue;
+            }
+            word.store(0, Ordering::Relaxed);
+            while bits != 0 {
+                each(n * 64 + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+        }
+    }
 }
 
 impl Tlb {
@@ -108,7 +144,8 @@ impl Tlb {
         let count = TlbEntry::COUNT * TlbEntry::SPACES;
         Tlb {
             entries: (0..count).map(|_| TlbEntry::new()).collect(),
-            globals: (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            globals: Marks::new(count),
+            locals: Marks::new(count),
         }
     }
 
@@ -149,21 +186,25 @@ impl Tlb {
         if fill.fetch {
             entry.fetch.store(page, Ordering::Relaxed);
         }
-        let bit = 1 << (index % 64);
-        let word = &self.globals[index / 64];
-        if global {
-            word.fetch_or(bit, Ordering::Relaxed);
-        } else {
-            word.fetch_and(!bit, Ordering::Relaxed);
-        }
+        let (is, other) = match global {
+            true => (&self.globals, &self.locals),
+            false => (&self.locals, &self.globals),
+        };
+        is.set(index);
+        other.unset(index);
     }
 
+    /// Whether code is fetched from the page of `va`, and the page is global.
+    pub(crate) fn fetches_global(&self, space: u8, va: u64) -> bool {
+        let index = Tlb::index(space, va);
+        self.globals.has(index) && self.entries[index].fetches(va & PAGE)
+    }
+
+    /// Forgets all pages but (`globals` false) the global ones.
     pub(crate) fn flush(&self, globals: bool) {
-        for (index, entry) in self.entries.iter().enumerate() {
-            let global = self.globals[index / 64].load(Ordering::Relaxed) >> (index % 64) & GLOBAL;
-            if globals || global == 0 {
-                entry.clear();
-            }
+        self.locals.drain(|index| self.entries[index].clear());
+        if globals {
+            self.globals.drain(|index| self.entries[index].clear());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Memory behind page tables: TLB, faults, devices, written code.
 
-use mynah_mem::{Access, Cause, Io, MemFault, Memory, Page, Paged, Phys, Ram, Walk};
+use mynah_mem::{Access, Cause, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Walk};
 use std::sync::{Arc, Mutex};
 
 const PAGE: u64 = 4096;
@@ -170,14 +170,32 @@ fn code_is_forgotten_where_a_write_cannot_be_made_again() {
 #[test]
 fn a_change_of_mapping_is_told_once_and_only_if_code_was_located() {
     let mut rig = rig();
-    assert!(!rig.memory.take_moved());
+    assert_eq!(rig.memory.take_moved(), Moved::Nothing);
     assert_eq!(rig.memory.load::<u8>(BASE), Ok(0));
     rig.memory.flush_page(BASE);
-    assert!(!rig.memory.take_moved(), "a page of data");
-    assert_eq!(rig.memory.locate(BASE), Ok(0));
+    assert_eq!(rig.memory.take_moved(), Moved::Nothing, "a page of data");
+    for (page, moved) in [(BASE, Moved::All), (BASE + 3 * PAGE, Moved::Locals)] {
+        assert!(rig.memory.locate(page).is_ok());
+        rig.memory.flush_page(page);
+        assert_eq!(rig.memory.take_moved(), moved, "even pages are global");
+        assert_eq!(rig.memory.take_moved(), Moved::Nothing);
+    }
+}
+
+#[test]
+fn a_global_page_of_code_is_remembered_after_others_have_moved() {
+    let mut rig = rig();
+    assert!(rig.memory.locate(BASE).is_ok() && rig.memory.lasts(BASE));
+    assert!(rig.memory.locate(BASE + 3 * PAGE).is_ok() && !rig.memory.lasts(BASE + 3 * PAGE));
+    rig.memory.flush(false);
+    assert_eq!(rig.memory.take_moved(), Moved::Locals);
+    assert!(rig.memory.lasts(BASE));
+    rig.memory.flush_page(BASE + 3 * PAGE);
+    assert_eq!(rig.memory.take_moved(), Moved::Nothing, "told already");
     rig.memory.flush_page(BASE);
-    assert!(rig.memory.take_moved());
-    assert!(!rig.memory.take_moved());
+    assert_eq!(rig.memory.take_moved(), Moved::All);
+    rig.memory.flush(true);
+    assert_eq!(rig.memory.take_moved(), Moved::All);
 }
 
 #[test]

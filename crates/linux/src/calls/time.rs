@@ -67,8 +67,8 @@ fn clock_nanosleep(call: &mut Call<'_>) -> Result<u64, Errno> {
 }
 
 /// Sleeps for what is left of the time at `time`, by the host's call that `host` makes of the
-/// addresses of two times. If that is interrupted, even before it begins, the guest learns at `left`
-/// how long it would have gone on.
+/// addresses of two times. If that is interrupted, the guest learns at `left` how long it would have
+/// gone on.
 fn sleep(
     call: &mut Call<'_>,
     time: u64,
@@ -76,7 +76,7 @@ fn sleep(
     host: impl FnOnce(u64, u64) -> (&'static str, [u64; 6]),
 ) -> Result<u64, Errno> {
     let time = call.time_left(time)?;
-    let mut rest = time;
+    let mut rest = [0_i64; 2];
     let (name, args) = host(time.as_ptr() as u64, rest.as_mut_ptr() as u64);
     let result = call.host_block(name, args, Errno::ERESTARTNOHAND);
     if result == Err(Errno::ERESTARTNOHAND) && left != 0 {

@@ -24,8 +24,9 @@ pub(crate) fn call(number: i64, args: [u64; 6]) -> Result<u64, Errno> {
     Errno::decode(arch::call(number, args))
 }
 
-/// As [`call`], but fails with EINTR, and has not entered the kernel, if `pending` is not 0. A
-/// signal whose handler sets `pending` and calls [`leave_gap`] is never slept through.
+/// As [`call`], but fails with [`Errno::ERESTARTNOINTR`], and has not entered the kernel, if
+/// `pending` is not 0. A signal whose handler sets `pending` and calls [`leave_gap`] is never slept
+/// through.
 pub(crate) fn interruptible(
     pending: &AtomicU32,
     number: i64,

@@ -2,6 +2,7 @@
 //! the pending word and the entry into the kernel is noticed only when the call returns.
 #![expect(unsafe_code, reason = "the C library's syscall function")]
 
+use crate::Errno;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The host's system call `number`.
@@ -23,7 +24,7 @@ pub(crate) const RESTORER: Option<unsafe extern "C" fn()> = None;
 pub(super) fn interruptible(pending: &AtomicU32, number: i64, args: [u64; 6]) -> i64 {
     match pending.load(Ordering::SeqCst) {
         0 => call(number, args),
-        _ => -i64::from(libc::EINTR),
+        _ => -i64::from(Errno::ERESTARTNOINTR.0),
     }
 }
 

@@ -58,7 +58,7 @@ global_asm!(
     "mynah_interruptible_end:",
     "ret",
     "mynah_interruptible_out:",
-    "mov rax, -4",
+    "mov rax, -513",
     "ret",
     ".size mynah_interruptible, . - mynah_interruptible",
     ".globl mynah_restorer",
