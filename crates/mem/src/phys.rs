@@ -165,6 +165,11 @@ impl Phys {
         }
     }
 
+    /// Whether there is memory at `pa`, RAM or ROM.
+    pub fn is_memory(&self, pa: u64) -> bool {
+        self.host(self.masked(pa)).is_some()
+    }
+
     /// Copies memory at `pa` into `buffer`; zeros where there is none.
     pub fn read(&self, pa: u64, buffer: &mut [u8]) {
         for (i, byte) in buffer.iter_mut().enumerate() {
