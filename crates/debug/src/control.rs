@@ -1,0 +1,311 @@
+//! All vCPUs of a machine: stopping and resuming them, breakpoints and watchpoints.
+
+use crate::Watch;
+use crate::registers::Inspect;
+use crate::seat::{Run, Seat, Stop};
+use mynah_guest::{Cpu, Guest};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What differs between machines.
+pub trait Machine<G: Guest>: Send + Sync {
+    /// Makes vCPUs stop before the instructions at these virtual addresses, in place of any before.
+    fn set_breakpoints(&self, pcs: &BTreeSet<u64>);
+
+    /// Copies guest memory at virtual address `va` into `buffer` as far as there is any; how much.
+    /// Rights do not count, and nothing that the guest could see changes.
+    fn read(&self, cpu: &mut Cpu<G>, va: u64, buffer: &mut [u8]) -> usize;
+
+    /// Copies `bytes` into guest memory at virtual address `va`; whether all of it is there and
+    /// takes them.
+    fn write(&self, cpu: &mut Cpu<G>, va: u64, bytes: &[u8]) -> bool;
+
+    /// All vCPUs are stopped.
+    fn stopped(&self) {}
+
+    /// The vCPUs are about to go on.
+    fn resumes(&self) {}
+
+    /// Ends the machine at once.
+    fn kill(&self);
+
+    /// The answer to a command of the debugger's user, if the machine has commands.
+    fn command(&self, _line: &str) -> Option<String> {
+        None
+    }
+}
+
+/// How a machine ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    /// With this status.
+    Exited(u8),
+    /// By the signal of this number.
+    Killed(i32),
+}
+
+/// The vCPUs of a machine, or of one machine after the other: a reset makes another.
+pub struct Control<G: Guest> {
+    inner: Mutex<Inner<G>>,
+    /// `told` has changed.
+    told: Condvar,
+    /// Held by those who stop or resume the machine.
+    switch: Mutex<()>,
+}
+
+struct Inner<G: Guest> {
+    machine: Option<Arc<dyn Machine<G>>>,
+    seats: BTreeMap<u64, Arc<Seat<G>>>,
+    running: bool,
+    /// Why vCPUs have stopped by themselves.
+    stops: VecDeque<(u64, Stop)>,
+    breakpoints: BTreeSet<u64>,
+    watches: Vec<Watch>,
+    ended: Option<Ended>,
+    /// The debugger knows how the machine has ended.
+    told: bool,
+    /// Called when there is something new of that.
+    listener: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+/// What the machine does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Switch {
+    /// It executes guest code from the beginning.
+    Running,
+    /// Its vCPUs wait before their first instruction.
+    Stopped,
+}
+
+impl<G: Inspect> Control<G> {
+    /// No vCPUs yet.
+    pub fn new(switch: Switch) -> Arc<Control<G>> {
+        let inner = Inner {
+            machine: None,
+            seats: BTreeMap::new(),
+            running: switch == Switch::Running,
+            stops: VecDeque::new(),
+            breakpoints: BTreeSet::new(),
+            watches: Vec::new(),
+            ended: None,
+            told: false,
+            listener: None,
+        };
+        let (inner, told) = (Mutex::new(inner), Condvar::new());
+        Arc::new(Control { inner, told, switch: Mutex::new(()) })
+    }
+
+    /// From now on the vCPUs are those of `machine`.
+    pub fn connect(&self, machine: Arc<dyn Machine<G>>) {
+        let mut inner = self.inner.lock();
+        inner.seats.clear();
+        inner.stops.clear();
+        machine.set_breakpoints(&inner.breakpoints);
+        if !inner.running {
+            machine.stopped();
+        }
+        inner.machine = Some(machine);
+    }
+
+    /// The machine is no more.
+    pub fn disconnect(&self) {
+        let mut inner = self.inner.lock();
+        inner.machine = None;
+        inner.seats.clear();
+        inner.stops.clear();
+    }
+
+    /// A seat for vCPU `id` (not 0), which waits there if the machine is stopped. `wake` makes the
+    /// vCPU's thread call [`Seat::attend`] soon.
+    pub fn join(
+        self: &Arc<Self>,
+        id: u64,
+        name: String,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Seat<G>> {
+        let mut inner = self.inner.lock();
+        let run = if inner.running { Run::Free } else { Run::Stopped };
+        let seat = Seat::new(id, name, run, Box::new(wake), self);
+        inner.seats.insert(id, seat.clone());
+        let watches = inner.watches.clone();
+        drop(inner);
+        if !watches.is_empty() {
+            seat.tell(move |cpu| G::set_watches(cpu, &watches));
+        }
+        seat
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> Option<Arc<dyn Machine<G>>> {
+        self.inner.lock().machine.clone()
+    }
+
+    /// The vCPUs, in the order of their numbers.
+    pub fn seats(&self) -> Vec<Arc<Seat<G>>> {
+        self.inner.lock().seats.values().cloned().collect()
+    }
+
+    /// vCPU `id`.
+    pub fn seat(&self, id: u64) -> Option<Arc<Seat<G>>> {
+        self.inner.lock().seats.get(&id).cloned()
+    }
+
+    /// Whether the machine executes guest code.
+    pub fn is_running(&self) -> bool {
+        self.inner.lock().running
+    }
+
+    /// Stops the machine; whether all vCPUs have stopped within a few seconds. Not to be called by
+    /// a vCPU's thread.
+    pub fn stop(&self) -> bool {
+        let _alone = self.switch.lock();
+        let (seats, machine) = {
+            let mut inner = self.inner.lock();
+            inner.running = false;
+            (inner.seats.values().cloned().collect::<Vec<_>>(), inner.machine.clone())
+        };
+        seats.iter().for_each(|seat| seat.set_run(Run::Stopped, None));
+        // All are asked before the first is waited for.
+        let parked = seats.iter().filter(|seat| seat.wait_parked()).count();
+        if let Some(machine) = machine {
+            machine.stopped();
+        }
+        self.notify();
+        parked == seats.len()
+    }
+
+    /// Lets all vCPUs go on.
+    pub fn resume(&self) {
+        self.resume_as(|_| Some((Run::Free, None)));
+    }
+
+    /// Lets the vCPUs go on as `how` says of each; those of which it says nothing stay.
+    pub(crate) fn resume_as(&self, how: impl Fn(u64) -> Option<(Run, Option<i32>)>) {
+        let _alone = self.switch.lock();
+        let (seats, machine) = {
+            let mut inner = self.inner.lock();
+            inner.running = true;
+            // What others stopped for at the same time shows again when they go on.
+            inner.stops.retain(|(_, stop)| matches!(stop, Stop::Watch { .. } | Stop::Signal(_)));
+            if let Some(machine) = &inner.machine {
+                machine.set_breakpoints(&inner.breakpoints);
+            }
+            // Who has stopped for something that nobody knows yet waits until it is known.
+            let waits = |id: &u64| inner.stops.iter().any(|(of, _)| of == id);
+            let seats = inner.seats.iter().filter(|(id, _)| !waits(id)).map(|(_, seat)| seat);
+            (seats.cloned().collect::<Vec<_>>(), inner.machine.clone())
+        };
+        if let Some(machine) = machine {
+            machine.resumes();
+        }
+        for seat in seats {
+            if let Some((run, signal)) = how(seat.id()) {
+                seat.set_run(run, signal);
+            }
+        }
+        self.notify();
+    }
+
+    /// Adds a breakpoint, or takes it away; it counts when the machine goes on.
+    pub(crate) fn set_breakpoint(&self, pc: u64, on: bool) {
+        let mut inner = self.inner.lock();
+        if on {
+            inner.breakpoints.insert(pc);
+        } else {
+            inner.breakpoints.remove(&pc);
+        }
+    }
+
+    /// Adds a watchpoint, or takes it away.
+    pub(crate) fn set_watch(&self, watch: Watch, on: bool) {
+        let mut inner = self.inner.lock();
+        inner.watches.retain(|known| *known != watch);
+        if on {
+            inner.watches.push(watch);
+        }
+        let (seats, watches) = (inner.seats.clone(), inner.watches.clone());
+        drop(inner);
+        for seat in seats.into_values() {
+            let watches = watches.clone();
+            seat.tell(move |cpu| G::set_watches(cpu, &watches));
+        }
+    }
+
+    /// Takes all breakpoints and watchpoints away, and lets the machine go on.
+    pub(crate) fn release(&self) {
+        let watches = {
+            let mut inner = self.inner.lock();
+            inner.listener = None;
+            inner.breakpoints.clear();
+            inner.stops.clear();
+            inner.watches.clone()
+        };
+        watches.into_iter().for_each(|watch| self.set_watch(watch, false));
+        self.resume();
+    }
+
+    /// What vCPU `id` stopped for.
+    pub(crate) fn take_stop(&self) -> Option<(u64, Stop)> {
+        self.inner.lock().stops.pop_front()
+    }
+
+    /// Has `listener` called whenever something happens that a debugger wants to know.
+    pub(crate) fn listen(&self, listener: Option<Arc<dyn Fn() + Send + Sync>>) {
+        self.inner.lock().listener = listener;
+        self.told.notify_all();
+    }
+
+    /// The debugger knows how the machine has ended.
+    pub(crate) fn told(&self) {
+        self.inner.lock().told = true;
+        self.told.notify_all();
+    }
+
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.inner.lock().ended
+    }
+}
+
+impl<G: Guest> Control<G> {
+    /// vCPU `id` has stopped; whether there is somebody to be told.
+    pub(crate) fn report(&self, id: u64, why: Stop) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(listener) = inner.listener.clone() else { return false };
+        inner.stops.push_back((id, why));
+        drop(inner);
+        listener();
+        true
+    }
+
+    pub(crate) fn forget(&self, id: u64) {
+        let mut inner = self.inner.lock();
+        inner.seats.remove(&id);
+        inner.stops.retain(|(of, _)| *of != id);
+    }
+
+    /// The machine has ended with this status, or by the signal of this number. Waits until the
+    /// debugger has been told, if there is one.
+    pub fn end(&self, status: Result<u8, i32>) {
+        self.inner.lock().ended = Some(match status {
+            Ok(status) => Ended::Exited(status),
+            Err(signal) => Ended::Killed(signal),
+        });
+        self.notify();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut inner = self.inner.lock();
+        while inner.listener.is_some() && !inner.told {
+            if self.told.wait_until(&mut inner, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    fn notify(&self) {
+        let listener = self.inner.lock().listener.clone();
+        if let Some(listener) = listener {
+            listener();
+        }
+    }
+}
