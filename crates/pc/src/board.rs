@@ -64,6 +64,10 @@ pub(crate) struct Board {
     pub(crate) uart: SharedUart,
     pub(crate) lines: Vec<Arc<Line>>,
     pub(crate) lapics: Vec<Arc<Lapic>>,
+    pub(crate) pic: Arc<I8259>,
+    pub(crate) ioapic: Arc<IoApic>,
+    pub(crate) pci: Arc<pci::Bus>,
+    pub(crate) power: Arc<Mutex<AcpiPm>>,
     /// What the user should know before the guest starts, one line each.
     pub(crate) notes: Vec<String>,
     end: Mutex<Option<End>>,
@@ -234,7 +238,7 @@ impl Board {
         let keyboard = shared(keyboard);
         add(&port::KEYBOARD, 0, keyboard.clone());
         add(&port::KEYBOARD_COMMAND, I8042::COMMAND, keyboard);
-        add(&port::APM, 0, shared(Apm::new(pm)));
+        add(&port::APM, 0, shared(Apm::new(pm.clone())));
         add(&port::POST, 0, shared(Post::new()));
         add(&port::PORT_A, 0, shared(PortA::new(controls.clone())));
         add(&port::DEBUG_EXIT, 0, shared(DebugExit::new(controls.clone())));
@@ -255,7 +259,7 @@ impl Board {
         bridge(slot::ISA, 1, shared_function(ide));
         let reset = ResetControl::new(controls.clone());
         add(&port::PCI, 0, shared(ConfigPorts::new(bus.clone(), reset)));
-        mmio.add(layout::ECAM, shared(Ecam::new(bus)));
+        mmio.add(layout::ECAM, shared(Ecam::new(bus.clone())));
         mmio.add(layout::IOAPIC, shared(ioapic.registers()));
         mmio.add(layout::HPET, hpet);
 
@@ -269,6 +273,10 @@ impl Board {
             uart,
             lines,
             lapics,
+            pic,
+            ioapic,
+            pci: bus,
+            power: pm,
             notes,
             end: Mutex::default(),
             ended: Condvar::new(),

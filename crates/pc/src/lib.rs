@@ -2,7 +2,8 @@
 //!
 //! [`Machine`] is what `mynah boot` runs. `board` has the devices and their wires, `layout` every
 //! address, `processor` what a vCPU does about interrupts and traps, `boot` how a machine starts,
-//! `console` the terminal.
+//! `console` the terminal. A [`Panel`] is the user's hold on it: `monitor` has the commands, and
+//! debuggers connect to it.
 
 mod acpi;
 mod board;
@@ -10,17 +11,25 @@ mod boot;
 mod buses;
 mod console;
 mod drives;
+mod front;
 mod layout;
+mod monitor;
+mod panel;
 mod processor;
 mod terminal;
 
 pub use board::End;
 pub use boot::BootError;
-pub use console::Console;
+pub use console::{Console, Focus};
 pub use drives::{Drive, Interface};
+pub use mynah_debug::gdb::Width;
+pub use mynah_debug::{Address, Switch};
+pub use panel::Panel;
 
 use board::Board;
 use buses::ApicRegisters;
+use front::Front;
+use mynah_debug::Seat;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
 use mynah_x86::cpuid::Identity;
@@ -29,6 +38,7 @@ use parking_lot::{Condvar, Mutex};
 use processor::{Guest, Processor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// What machine is made, and what it starts.
 #[derive(Clone, Debug)]
@@ -60,6 +70,7 @@ pub struct Machine {
     board: Arc<Board>,
     engine: Arc<Engine<Guest>>,
     vcpus: Vec<Vcpu<Guest>>,
+    options: Options,
 }
 
 impl Machine {
@@ -100,7 +111,7 @@ impl Machine {
         let vcpus: Result<Vec<_>, _> = (0..board.lines.len())
             .map(|number| vcpu(&board, engine.clone(), number, entry))
             .collect();
-        Ok(Machine { vcpus: vcpus?, board, engine })
+        Ok(Machine { vcpus: vcpus?, board, engine, options: options.clone() })
     }
 
     /// Puts the kernel into memory, and the tables that firmware would make.
@@ -127,18 +138,31 @@ impl Machine {
     }
 
     /// Turns the machine on, with the terminal as its serial console, and waits until it ends.
+    /// Until then it is what `panel` is about.
     ///
     /// # Errors
     /// The host has no threads for it; no guest code has been executed then.
-    pub fn run(mut self, console: &Console) -> Result<Ended, BootError> {
+    pub fn run(&mut self, console: &Console, panel: &Panel) -> Result<End, BootError> {
         let board = &self.board;
         let mut threads = Vec::new();
         let started = Arc::new(Barrier::default());
+        let control = &panel.control;
+        control.connect(Arc::new(Front {
+            board: board.clone(),
+            engine: self.engine.clone(),
+            control: Arc::downgrade(control),
+            options: self.options.clone(),
+            vcpu: AtomicUsize::new(0),
+        }));
         for (number, vcpu) in std::mem::take(&mut self.vcpus).into_iter().enumerate() {
             let (board, go) = (board.clone(), started.clone());
+            let line = board.lines[number].clone();
+            let wake = move || line.wake();
+            let seat = control.join(number as u64 + 1, format!("vCPU {number}"), wake);
+            board.lines[number].sit(seat.clone());
             let run = move || {
-                if let Some(tsc_offset) = go.wait() {
-                    execute(vcpu, board, number, tsc_offset);
+                if let Some(start) = go.wait() {
+                    execute(vcpu, board, number, seat, start);
                 }
             };
             match std::thread::Builder::new().name(format!("mynah-vcpu{number}")).spawn(run) {
@@ -160,45 +184,56 @@ impl Machine {
         }
         let terminal = console::Terminal::raw();
         let input = board.clone();
-        console.connect(board.uart.clone(), move || input.end(End::Quit));
-        board.timers.start();
+        let commands = control.clone();
+        let command = move |line: &str| panel::command(&commands, line);
+        console.connect(board.uart.clone(), move || input.end(End::Quit), command);
+        if control.is_running() {
+            board.timers.start();
+        }
         // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
+        let clock = board.timers.clock();
         let ticks = mynah_x86::State::power_on().tsc();
-        started.open(Some(board.timers.clock().now().wrapping_sub(ticks)));
+        let tsc_offset = clock.now().wrapping_sub(ticks);
+        started.open(Some(Start { tsc_offset, lag: clock.lag() }));
         let end = board.wait();
         console.disconnect();
+        control.disconnect();
         for thread in threads {
             let _ = thread.join();
         }
         drop(terminal);
-        Ok(Ended { end, stats: self.engine.stats() })
+        Ok(end)
+    }
+
+    /// What the tiers did so far.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
     }
 }
 
-/// A machine that has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended {
-    /// How.
-    pub end: End,
-    /// What the tiers did.
-    pub stats: Stats,
+/// What vCPUs are told when they start.
+#[derive(Clone, Copy)]
+struct Start {
+    tsc_offset: u64,
+    /// The clock's lag to which that belongs.
+    lag: u64,
 }
 
 /// Where threads wait until all of them are there.
 #[derive(Default)]
 struct Barrier {
-    /// Once it is open: the time-stamp counters' offset, or nothing if the machine does not start.
-    open: Mutex<Option<Option<u64>>>,
+    /// Once it is open: how vCPUs start, or nothing if the machine does not.
+    open: Mutex<Option<Option<Start>>>,
     opened: Condvar,
 }
 
 impl Barrier {
-    fn open(&self, how: Option<u64>) {
+    fn open(&self, how: Option<Start>) {
         *self.open.lock() = Some(how);
         self.opened.notify_all();
     }
 
-    fn wait(&self) -> Option<u64> {
+    fn wait(&self) -> Option<Start> {
         let mut open = self.open.lock();
         loop {
             match *open {
@@ -241,9 +276,16 @@ fn vcpu(
 }
 
 /// What the thread of vCPU `number` does.
-fn execute(mut vcpu: Vcpu<Guest>, board: Arc<Board>, number: usize, tsc_offset: u64) {
+fn execute(
+    mut vcpu: Vcpu<Guest>,
+    board: Arc<Board>,
+    number: usize,
+    seat: Arc<Seat<Guest>>,
+    Start { tsc_offset, lag }: Start,
+) {
     buses::enter(number);
     vcpu.cpu.state.system.tsc_offset = tsc_offset;
     let line = board.lines[number].clone();
-    vcpu.run(&mut Processor { board, line, number, waits: number != 0 });
+    vcpu.run(&mut Processor { board, line, number, waits: number != 0, seat: seat.clone(), lag });
+    seat.leave();
 }
