@@ -1,4 +1,5 @@
 //! A machine of `mynah boot` for tests: its console is typed into and read.
+#![allow(dead_code, reason = "each of the tests uses a part of it")]
 
 use std::io::{Read, Write as _};
 use std::os::unix::net::UnixStream;

@@ -149,9 +149,13 @@ fn talk<G: Inspect>(
     let mut input = Vec::new().into_iter();
     loop {
         machine = match machine {
-            GdbStubStateMachine::Disconnected(stub) => {
+            GdbStubStateMachine::Disconnected(mut stub) => {
                 return Ok(match stub.get_reason() {
-                    DisconnectReason::Kill => End::Killed,
+                    DisconnectReason::Kill => {
+                        // The answer to vKill, for which `gdbstub` has none; nobody reads one to k.
+                        let _ = stub.borrow_conn().stream.write_all(b"$OK#9a");
+                        End::Killed
+                    }
                     DisconnectReason::Disconnect => End::Left,
                     _ => End::Told,
                 });
