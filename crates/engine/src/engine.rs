@@ -103,8 +103,8 @@ impl<G: Guest> Engine<G> {
         let translation = translate::translate::<G>(origin, key)?;
         let counters = &self.counters;
         add(&counters.blocks_lifted, 1);
-        add(&counters.insts_lifted, translation.block.guest_insts.into());
-        add(&counters.bytes_lifted, translation.block.len.into());
+        add(&counters.insts_lifted, translation.code.guest_insts.into());
+        add(&counters.bytes_lifted, translation.len.into());
         add(&counters.lift_ns, start.elapsed().as_nanos() as u64);
         self.refuel(translation);
         // Another vCPU may have been faster; both translations are right.
