@@ -3,13 +3,13 @@
 use crate::stats::add;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::table::{PAGE, Translation};
-use crate::{Engine, Tier};
+use crate::{Engine, Tier, translate};
 use mynah_guest::Guest;
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Site, Unit};
 use mynah_mem::Memory;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -121,7 +121,10 @@ impl<G: Guest> Engine<G> {
             Effort::Quick => vec![head],
             Effort::Optimise => self.region(head),
         };
-        let blocks: Vec<&Block> = members.iter().map(|t| &t.block).collect();
+        // The bytes that were translated stand there still if the members are valid later on.
+        let blocks = members.iter().map(|member| translate::again(&*self.source, member));
+        let Ok(blocks) = blocks.collect::<Result<Vec<Block>, _>>() else { return };
+        let blocks: Vec<&Block> = blocks.iter().collect();
         let artifact = match compiler.compile(&blocks, effort) {
             Ok(artifact) => artifact,
             Err(error) => {
@@ -146,6 +149,7 @@ impl<G: Guest> Engine<G> {
         self.compile.units.lock().insert(unit.entry, unit);
         // No member may be retired between the check and the publication.
         let table = self.table.read();
+        fence(Ordering::SeqCst);
         if members.iter().all(|m| m.is_valid()) {
             for member in &members[1..] {
                 member.compiled.lock().heads.push(head);
@@ -161,10 +165,10 @@ impl<G: Guest> Engine<G> {
     fn region(&self, head: &'static Translation<G>) -> Vec<&'static Translation<G>> {
         let table = self.table.read();
         let mut members = vec![head];
-        let mut insts = head.block.guest_insts;
+        let mut insts = head.code.guest_insts;
         let mut next = 0;
         while next < members.len() {
-            for pc in members[next].block.end.leads_to() {
+            for pc in members[next].leads_to.into_iter().flatten() {
                 let key = BlockKey { pc, ..head.key() };
                 let Some(at) = beside(head, pc) else { continue };
                 let Some(found) = table.get(key, at) else { continue };
@@ -172,11 +176,11 @@ impl<G: Guest> Engine<G> {
                     continue;
                 }
                 let known = members.iter().any(|m| m.key() == key);
-                let room = insts + found.block.guest_insts <= MAX_UNIT_INSTS;
+                let room = insts + found.code.guest_insts <= MAX_UNIT_INSTS;
                 let room = room && members.len() < MAX_BLOCKS;
                 let fits = room && found.compare.is_none() && !is_big_unit(found);
                 if !known && fits && self.is_lukewarm(found) {
-                    insts += found.block.guest_insts;
+                    insts += found.code.guest_insts;
                     members.push(found);
                 }
             }

@@ -111,8 +111,8 @@ impl<G: Guest> Engine<G> {
             translate::translate::<G>(origin, key, &breakpoints).map_err(Event::Fault)?;
         let counters = &self.counters;
         add(&counters.blocks_lifted, 1);
-        add(&counters.insts_lifted, translation.block.guest_insts.into());
-        add(&counters.bytes_lifted, translation.block.len.into());
+        add(&counters.insts_lifted, translation.code.guest_insts.into());
+        add(&counters.bytes_lifted, translation.len.into());
         add(&counters.lift_ns, start.elapsed().as_nanos() as u64);
         self.refuel(translation);
         let mut table = self.table.write();

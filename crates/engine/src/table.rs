@@ -36,9 +36,13 @@ impl Place {
     }
 }
 
-/// One block of guest code, translated. Never freed: code that is being left may still name it.
+/// One block of guest code, translated. Never freed: code that is being left may still name it. Its
+/// IR is not kept, since few blocks are ever compiled: [`crate::translate::again`] makes it anew.
 pub(crate) struct Translation<G: Guest> {
-    pub(crate) block: Block,
+    /// Length in bytes.
+    pub(crate) len: u32,
+    /// Where it leads ([`mynah_ir::End::leads_to`]).
+    pub(crate) leads_to: [Option<u64>; 2],
     pub(crate) code: &'static Code<G>,
     pub(crate) place: Place,
     /// The guest bytes, where writes to them go unnoticed ([`crate::Watch::Compare`]).
@@ -66,14 +70,16 @@ pub(crate) struct Compiled<G: Guest> {
 
 impl<G: Guest> Translation<G> {
     pub(crate) fn leak(
-        block: Block,
+        block: &Block,
         code: &'static Code<G>,
         place: Place,
         compare: Option<Box<[u8]>>,
     ) -> &'static Translation<G> {
         let compiled = Compiled { unit: None, incoming: Vec::new(), heads: Vec::new() };
+        let mut leads_to = block.end.leads_to();
         Box::leak(Box::new(Translation {
-            block,
+            len: block.len,
+            leads_to: [leads_to.next(), leads_to.next()],
             code,
             place,
             compare,
@@ -86,7 +92,7 @@ impl<G: Guest> Translation<G> {
     }
 
     pub(crate) fn key(&self) -> BlockKey {
-        self.block.key
+        self.code.key
     }
 
     /// Whether the way to it is known for good from wherever its first page is in sight. If not,
@@ -96,8 +102,8 @@ impl<G: Guest> Translation<G> {
     }
 
     /// The bytes that were translated, by where they are.
-    fn parts(&self) -> impl Iterator<Item = Range<u64>> + use<G> {
-        self.place.parts(self.block.len)
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Range<u64>> + use<G> {
+        self.place.parts(self.len)
     }
 
     pub(crate) fn is_valid(&self) -> bool {

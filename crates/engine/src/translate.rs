@@ -4,9 +4,9 @@ use crate::table::{PAGE, Place, Translation};
 use crate::{CodeSource, Watch};
 use hashbrown::HashSet;
 use mynah_guest::{Fault, Guest, Lifted, MemFault};
-use mynah_interp::Code;
+use mynah_interp::OwnedCode;
 use mynah_ir::{Block, BlockKey, Builder, End};
-use mynah_mem::Memory;
+use mynah_mem::{Access, Cause, Memory};
 
 /// The most guest instructions in one block.
 const MAX_INSTS: u32 = 64;
@@ -35,7 +35,7 @@ pub(crate) fn translate<G: Guest>(
             Some(code) => {
                 let compare = bytes.compare.then(|| bytes.code[..block.len as usize].into());
                 let place = bytes.place(block.len);
-                return Ok(Translation::leak(block, code.leak(), place, compare));
+                return Ok(Translation::leak(&block, code.leak(), place, compare));
             }
             None if limit > 1 => limit /= 2,
             None => panic!("one instruction has more values than the interpreter has places"),
@@ -43,15 +43,40 @@ pub(crate) fn translate<G: Guest>(
     }
 }
 
-fn flatten<G: Guest>(block: &Block) -> Option<Code<G>> {
+fn flatten<G: Guest>(block: &Block) -> Option<OwnedCode<G>> {
     mynah_interp::flatten::<G>(block).ok()
 }
 
 /// The block of the one instruction at `key`, fetched anew and not watched.
-pub(crate) fn single<G: Guest>(origin: Origin<'_>, key: BlockKey) -> Result<Code<G>, Fault> {
+pub(crate) fn single<G: Guest>(origin: Origin<'_>, key: BlockKey) -> Result<OwnedCode<G>, Fault> {
     let mut bytes = Bytes { watch: false, ..Bytes::new(origin, key.pc) };
     let block = lift::<G>(&mut bytes, key, 1, &HashSet::new())?;
     Ok(flatten::<G>(&block).expect("one instruction fits"))
+}
+
+/// The IR of `translation`, from the bytes that stand there now. If the translation is valid
+/// afterwards, they are those that were translated. The error is that of fetching them.
+pub(crate) fn again<G: Guest>(
+    source: &dyn CodeSource,
+    translation: &Translation<G>,
+) -> Result<Block, Fault> {
+    let mut code = vec![0; translation.len.max(1) as usize];
+    let mut done = 0;
+    for part in translation.parts() {
+        let end = done + (part.end - part.start) as usize;
+        let mut at = part.start;
+        while done < end {
+            let count = source.fetch(at, &mut code[done..end])?;
+            done += count;
+            at += count as u64;
+        }
+    }
+    let key = translation.key();
+    let none = MemFault { va: key.pc, access: Access::Fetch, cause: Cause::Unmapped };
+    let origin = Origin { source, locate: &mut |_| Err(none) };
+    let mut bytes = Bytes { code, fault: Some(none), ..Bytes::new(origin, key.pc) };
+    // It ended before a breakpoint by the number of its instructions.
+    lift::<G>(&mut bytes, key, translation.code.guest_insts, &HashSet::new())
 }
 
 fn lift<G: Guest>(

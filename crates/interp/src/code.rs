@@ -1,18 +1,27 @@
 //! Flattened blocks and the links between them.
-#![expect(unsafe_code, reason = "links are raw pointers so that they can be one atomic store")]
+#![expect(
+    unsafe_code,
+    reason = "code lies in one piece of memory; links are pointers of one atomic store"
+)]
 
 use crate::step::Step;
 use mynah_guest::{Guest, JumpEntry};
-use mynah_ir::{BlockKey, Recover};
+use mynah_ir::{Block, BlockKey, Recover};
 use mynah_mem::Memory;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// What moves together when address translation changes, in bytes.
 const PAGE: u64 = 4096;
 
-/// A block ready to be interpreted. Immutable but for its links and counters; made by
-/// [`crate::flatten`], and kept for good by [`Code::leak`] before it can be linked.
+/// A block ready to be interpreted: immutable but for its links and counters. Its steps, and behind
+/// them its links, lie in the same piece of memory: cold code costs what the host's caches do not
+/// hold.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Code<G: Guest> {
     fuel: AtomicU32,
     stopped: AtomicBool,
@@ -20,13 +29,110 @@ pub struct Code<G: Guest> {
     pub guest_insts: u32,
     /// What it translates.
     pub key: BlockKey,
-    pub(crate) steps: Box<[Step]>,
-    pub(crate) links: Box<[Link<G>]>,
-    /// Guest pcs by the index of the first step of their instruction, ascending.
-    pub(crate) pcs: Box<[(u32, u64)]>,
-    /// The block's state map.
-    pub(crate) recover: Box<[Recover]>,
+    steps: u32,
+    links: u32,
+    faults: Box<Faults>,
+    guest: PhantomData<fn(&Link<G>)>,
 }
+
+/// What a fault must know of a block.
+#[derive(Debug)]
+struct Faults {
+    /// The index of the first step of each instruction, ascending, and how far behind the block's pc
+    /// the instruction is.
+    pcs: Box<[(u16, u16)]>,
+    /// The block's state map.
+    recover: Box<[Recover]>,
+}
+
+/// [`Code`] that nothing else leads to, made by [`crate::flatten`].
+#[derive(Debug)]
+pub struct OwnedCode<G: Guest>(NonNull<Code<G>>);
+
+impl<G: Guest> OwnedCode<G> {
+    /// The code of `block`. `linking` names the steps whose immediate is the index of a link in
+    /// `links`, and is to be its address; `pcs` has the index of the first step of each instruction
+    /// and the instruction's address.
+    pub(crate) fn new(
+        block: &Block,
+        steps: &[Step],
+        linking: &[u32],
+        links: &[u64],
+        pcs: &[(u32, u64)],
+    ) -> OwnedCode<G> {
+        let key = block.key;
+        let short = |n: u64| u16::try_from(n).expect("a block is small");
+        let pcs =
+            pcs.iter().map(|&(step, pc)| (short(step.into()), short(pc.wrapping_sub(key.pc))));
+        let faults = Faults { pcs: pcs.collect(), recover: block.recover.clone().into() };
+        let code = Code::<G> {
+            fuel: AtomicU32::new(u32::MAX),
+            stopped: AtomicBool::new(false),
+            guest_insts: block.guest_insts,
+            key,
+            steps: steps.len() as u32,
+            links: links.len() as u32,
+            faults: Box::new(faults),
+            guest: PhantomData,
+        };
+        let layout = code.layout();
+        // SAFETY: the layout is that of the header, `steps` and `links`, each aligned to 8 or less
+        // behind the first; each part is written before anything reads it.
+        unsafe {
+            let memory = alloc(layout);
+            let Some(at) = NonNull::new(memory.cast::<Code<G>>()) else {
+                handle_alloc_error(layout)
+            };
+            memory.expose_provenance();
+            at.write(code);
+            let code = at.as_ref();
+            let (to_steps, to_links) = (code.first_step().cast_mut(), code.first_link().cast_mut());
+            for (index, &step) in steps.iter().enumerate() {
+                to_steps.add(index).write(step);
+            }
+            for (index, &pc) in links.iter().enumerate() {
+                to_links.add(index).write(Link::new(key.pc, pc));
+            }
+            for &step in linking {
+                let imm = &mut (*to_steps.add(step as usize)).imm;
+                *imm = to_links.add(*imm as usize) as u64;
+            }
+            OwnedCode(at)
+        }
+    }
+
+    /// Keeps the code for good, so that links and caches may lead to it.
+    pub fn leak(self) -> &'static Code<G> {
+        let at = ManuallyDrop::new(self).0;
+        // SAFETY: nothing frees it, but for [`Code::reclaim`], whose caller answers for that.
+        unsafe { at.as_ref() }
+    }
+}
+
+impl<G: Guest> std::ops::Deref for OwnedCode<G> {
+    type Target = Code<G>;
+
+    fn deref(&self) -> &Code<G> {
+        // SAFETY: it is freed when this is dropped.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<G: Guest> Drop for OwnedCode<G> {
+    fn drop(&mut self) {
+        let layout = self.layout();
+        // SAFETY: made by `new` with this layout, and not used any more.
+        unsafe {
+            self.0.drop_in_place();
+            dealloc(self.0.as_ptr().cast(), layout);
+        }
+    }
+}
+
+// SAFETY: as a `Box` of the code, which all threads may share.
+unsafe impl<G: Guest> Send for OwnedCode<G> {}
+// SAFETY: as above.
+unsafe impl<G: Guest> Sync for OwnedCode<G> {}
 
 /// One way out of a block to a known guest address, and the code there once it is known.
 #[derive(Debug)]
@@ -71,21 +177,24 @@ impl<G: Guest> Link<G> {
 }
 
 impl<G: Guest> Code<G> {
-    pub(crate) fn new(
-        key: BlockKey,
-        guest_insts: u32,
-        steps: Box<[Step]>,
-        links: Box<[Link<G>]>,
-        pcs: Box<[(u32, u64)]>,
-        recover: Box<[Recover]>,
-    ) -> Code<G> {
-        let (fuel, stopped) = (AtomicU32::new(u32::MAX), AtomicBool::new(false));
-        Code { fuel, stopped, guest_insts, key, steps, links, pcs, recover }
+    /// Of the header, the steps and the links.
+    fn layout(&self) -> Layout {
+        let steps = self.steps as usize * size_of::<Step>();
+        let links = self.links as usize * size_of::<Link<G>>();
+        let size = size_of::<Code<G>>() + steps + links;
+        Layout::from_size_align(size, align_of::<Code<G>>()).expect("a block is small")
     }
 
-    /// Keeps the code for good, so that links and caches may lead to it.
-    pub fn leak(self) -> &'static Code<G> {
-        Box::leak(Box::new(self))
+    /// Where the steps are.
+    #[inline(always)]
+    pub(crate) fn first_step(&self) -> *const Step {
+        let at = std::ptr::from_ref(self).addr() + size_of::<Code<G>>();
+        std::ptr::with_exposed_provenance(at)
+    }
+
+    fn first_link(&self) -> *const Link<G> {
+        let steps = self.first_step().addr() + self.steps as usize * size_of::<Step>();
+        std::ptr::with_exposed_provenance(steps)
     }
 
     /// Frees leaked code.
@@ -94,18 +203,18 @@ impl<G: Guest> Code<G> {
     /// No thread runs it or holds a reference to it, and no [`Link`] or [`JumpCache`] that may be
     /// followed again leads to it.
     pub unsafe fn reclaim(code: &'static Code<G>) {
-        // SAFETY: `leak` made it of a box, and by the caller's promise nobody else has it.
-        drop(unsafe { Box::from_raw(std::ptr::from_ref(code).cast_mut()) });
+        drop(OwnedCode(NonNull::from(code)));
     }
 
     /// The ways out to known addresses, in the order of the block's exits; those of its end last.
     pub fn links(&self) -> &[Link<G>] {
-        &self.links
+        // SAFETY: `new` put that many there.
+        unsafe { std::slice::from_raw_parts(self.first_link(), self.links as usize) }
     }
 
     /// How many steps it has: what it costs.
     pub fn step_count(&self) -> usize {
-        self.steps.len()
+        self.steps as usize
     }
 
     /// Lets the code be entered `entries` − 1 times before [`crate::run`] answers
@@ -154,8 +263,15 @@ impl<G: Guest> Code<G> {
 
     /// The pc of the guest instruction that the step at `index` belongs to.
     pub(crate) fn pc_at(&self, index: usize) -> u64 {
-        let after = self.pcs.partition_point(|&(first, _)| first as usize <= index);
-        after.checked_sub(1).map_or(self.key.pc, |i| self.pcs[i].1)
+        let pcs = &self.faults.pcs;
+        let after = pcs.partition_point(|&(first, _)| usize::from(first) <= index);
+        let behind = after.checked_sub(1).map_or(0, |i| pcs[i].1);
+        self.key.pc.wrapping_add(behind.into())
+    }
+
+    /// The block's state map.
+    pub(crate) fn recover(&self) -> &[Recover] {
+        &self.faults.recover
     }
 }
 

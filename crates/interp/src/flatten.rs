@@ -8,9 +8,9 @@
 //! but there, so that it computes straight into the slot, or decides the branch itself. Other
 //! results are redirected into the slot afterwards, when nothing in between could see it.
 
+use crate::OwnedCode;
 use crate::address::{Address, constant};
 use crate::step::{self, Absolute, Base, Indexed, Shape, Step};
-use crate::{Code, Link};
 use mynah_guest::{Cpu, Guest};
 use mynah_ir::ops::Imm;
 use mynah_ir::{Align, Block, Effect, End, Inst, MemOp, NONE, Op, Order, Slot, SlotSet, Ty, Value};
@@ -33,7 +33,7 @@ impl std::fmt::Display for TooManyValues {
 impl std::error::Error for TooManyValues {}
 
 /// The steps of `block`, which keeps the rules of [`mynah_ir::verify`].
-pub fn flatten<G: Guest>(block: &Block) -> Result<Code<G>, TooManyValues> {
+pub fn flatten<G: Guest>(block: &Block) -> Result<OwnedCode<G>, TooManyValues> {
     const { assert!(size_of::<Cpu<G>>() - size_of::<G::Memory>() < 1 << 16) };
     let mut f = Flattener::<G>::new(block);
     f.count_uses();
@@ -823,18 +823,8 @@ impl<'b, G: Guest> Flattener<'b, G> {
         self.push(step);
     }
 
-    fn finish(mut self) -> Code<G> {
-        let links: Box<[Link<G>]> = {
-            let from = self.block.key.pc;
-            self.links.iter().map(|&pc| Link::new(from, pc)).collect()
-        };
-        for &step in &self.linking {
-            let imm = &mut self.steps[step as usize].imm;
-            *imm = (&raw const links[*imm as usize]).expose_provenance() as u64;
-        }
-        let block = self.block;
-        let recover = block.recover.clone().into();
-        Code::new(block.key, block.guest_insts, self.steps.into(), links, self.pcs.into(), recover)
+    fn finish(self) -> OwnedCode<G> {
+        OwnedCode::new(self.block, &self.steps, &self.linking, &self.links, &self.pcs)
     }
 }
 

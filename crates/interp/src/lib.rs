@@ -14,7 +14,7 @@ mod flatten;
 mod run;
 mod step;
 
-pub use code::{Code, JumpCache, Link};
+pub use code::{Code, JumpCache, Link, OwnedCode};
 pub use flatten::{TooManyValues, flatten};
 pub use run::{Leave, Outcome, eval, once, run};
 

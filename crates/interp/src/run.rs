@@ -124,7 +124,7 @@ pub fn eval<G: Guest>(block: &Block, cpu: &mut Cpu<G>) -> Result<Outcome, TooMan
 
 #[inline(always)]
 fn enter<G: Guest>(code: &Code<G>, cpu: &mut Cpu<G>, hops: usize) -> Out {
-    let first: *const Step = code.steps.as_ptr();
+    let first: *const Step = code.first_step();
     // SAFETY: `flatten` made the steps for a `Cpu<G>`; the last of them leaves the block.
     unsafe {
         let code = std::ptr::from_ref(code).cast();

@@ -196,7 +196,7 @@ unsafe fn follow<G: Guest>(link: *const Link<G>, cpu: *mut u8, hops: usize) -> O
             && next.enter_quietly()
         {
             (*core).interpreted += u64::from(next.guest_insts);
-            let first = next.steps.as_ptr();
+            let first = next.first_step();
             return ((*first).run)(first, cpu, std::ptr::from_ref(next).cast(), hops - 1);
         }
         // A call too, so that both ways are calls in tail position.
@@ -230,8 +230,8 @@ unsafe fn faulted<G: Guest>(step: *const Step, cpu: *mut u8, code: *const ()) ->
     // SAFETY: `cpu` is a `Cpu<G>`, and `code` a `Code<G>` in which `step` lies.
     unsafe {
         let (cpu, code) = (&mut *cpu.cast::<Cpu<G>>(), &*code.cast::<Code<G>>());
-        cpu.core.pc = code.pc_at(step.offset_from_unsigned(code.steps.as_ptr()));
-        cpu.recover(&code.recover, cpu.core.pc);
+        cpu.core.pc = code.pc_at(step.offset_from_unsigned(code.first_step()));
+        cpu.recover(code.recover(), cpu.core.pc);
     }
     Out { kind: Kind::Fault, at: std::ptr::null() }
 }

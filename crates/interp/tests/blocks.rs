@@ -161,7 +161,7 @@ fn links_fuel_and_attention() {
          branch v6 0x1000 0x1004",
     );
     let mut last = block("v1 = get.i64 r1\nreturn v1");
-    last.key.pc = 0x1004;
+    (last.key.pc, last.insts[0].imm) = (0x1004, 0x1004);
     let (count, last) = (flatten(&count).unwrap().leak(), flatten(&last).unwrap().leak());
     let mut cache = JumpCache::default();
     let Leave::Pc(Some(link)) = run(count, &mut cpu, &cache) else { panic!("no link yet") };
