@@ -1,14 +1,16 @@
 //! `--gdb` with the real gdb: the system machine with the guest that Mynah carries, built here with
-//! its symbols.
+//! its symbols, and a small program. And without gdb, in the protocol's own words.
 
 #[path = "machine/mod.rs"]
 mod machine;
 
 use machine::{Machine, socket};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A debugger that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,6 +33,7 @@ fn run(command: &mut Command) {
 
 /// What gdb says when it executes `commands` about `program`, connected to `address`.
 fn gdb(program: &Path, address: &Path, commands: &[&str]) -> String {
+    listening(address);
     let mut command = Command::new("timeout");
     command.arg(PATIENCE.as_secs().to_string()).args(["gdb", "-nx", "-q", "-batch"]);
     let connect = format!("target remote {}", address.display());
@@ -50,6 +53,15 @@ fn gdb(program: &Path, address: &Path, commands: &[&str]) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
+/// Waits until there is a socket.
+fn listening(address: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while !address.exists() {
+        assert!(Instant::now() < deadline, "nobody listens at {}", address.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Checks that `said` has these parts in this order.
 fn in_order(said: &str, parts: &[&str]) {
     let mut rest = said;
@@ -61,7 +73,8 @@ fn in_order(said: &str, parts: &[&str]) {
 
 /// The guest with its symbols, and as it is loaded.
 fn guest(name: &str) -> (PathBuf, PathBuf) {
-    let folder = std::env::temp_dir().join(format!("mynah-test-{name}-guest-{}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("mynah-test-{name}-guest-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("there is room");
     let (symbols, image) = (folder.join("guest.elf64"), folder.join("guest.elf"));
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/pc/guest");
@@ -189,9 +202,270 @@ fn gdb_interrupts_and_kills_the_system_machine() {
     let (mut machine, path) = boot("interrupt", &image, &[]);
     machine.wait_for("Type `help`");
     // Connecting stops the machine, a sleeping one as well.
-    let interrupt = "python import threading; threading.Timer(1, lambda: gdb.post_event(lambda: gdb.execute('interrupt'))).start()";
-    let commands = ["backtrace", interrupt, "continue", "print ticks > 50", "kill"];
+    let commands = ["backtrace", INTERRUPT, "continue", "print ticks > 50", "kill"];
     let said = gdb(&symbols, &path, &commands);
     in_order(&said, &["console_read ()", "received signal SIGINT", "$1 = 1", "killed"]);
     assert!(machine.wait().success());
+}
+
+/// A program's process, which ends with its test.
+struct Process {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Process {
+    fn run(name: &str, options: &[&str], program: &Path) -> Process {
+        let socket = socket(name);
+        let child = Command::new(env!("CARGO_BIN_EXE_mynah"))
+            .args(["run", "--gdb", &format!("unix:{}", socket.display())])
+            .args(options)
+            .arg(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("mynah starts");
+        Process { child, socket }
+    }
+
+    fn status(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("it is our child")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program of the tests with its symbols.
+fn program(name: &str) -> PathBuf {
+    let file = std::env::temp_dir().join(format!("mynah-test-{name}-{}", std::process::id()));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/debugged.c");
+    run(Command::new("gcc").args(["-g", "-O1", "-pthread", "-o"]).arg(&file).arg(source));
+    file
+}
+
+/// Interrupts the program after a second, as Ctrl-C does.
+const INTERRUPT: &str = "python import threading; threading.Timer(1, \
+    lambda: gdb.post_event(lambda: gdb.execute('interrupt'))).start()";
+
+#[test]
+fn gdb_follows_a_process() {
+    if !has("gdb") || !has("gcc") {
+        return;
+    }
+    let file = program("debugged");
+    for tier in [&["--tier", "0"][..], &["--tier", "1"], &["--threshold", "5"]] {
+        let mut process = Process::run("process", tier, &file);
+        let commands = [
+            "set sysroot /",
+            // The first instruction is the loader's: `mov %rsp,%rdi`.
+            "x/1i $pc",
+            "break main",
+            "continue",
+            "break square",
+            "continue",
+            "backtrace",
+            "finish",
+            "delete",
+            "watch counter",
+            "continue",
+            "delete",
+            "continue",
+            "break on_signal",
+            "continue",
+            "print number",
+            "break second",
+            "continue",
+            "info threads",
+            "delete",
+            "next",
+            "next",
+            "print counter",
+            "set var counter = 1",
+            INTERRUPT,
+            "continue",
+            "print counter",
+            "thread 1",
+            "backtrace",
+            "print *(char *)16",
+            "set var counter = 42",
+            "print $fs_base != 0",
+            // A register that no system call looks at; the read goes on with what it was given.
+            "print $orig_rax",
+            "detach",
+        ];
+        let said = gdb(&file, &process.socket, &commands);
+        in_order(
+            &said,
+            &[
+                "mov    %rsp,%rdi",
+                "Breakpoint 1, main ()",
+                "Breakpoint 2, square (n=n@entry=1)",
+                "#1 ",
+                "in sum (last=last@entry=3)",
+                "#2 ",
+                "in main ()",
+                "Value returned is $1 = 1",
+                "Hardware watchpoint 3: counter",
+                "Old value = 0",
+                "New value = 14",
+                "received signal SIGUSR1",
+                "Breakpoint 4, on_signal (number=",
+                "$2 = 10",
+                "hit Breakpoint 5, second (",
+                "* 2 ",
+                "second (",
+                "$3 = 31",
+                "received signal SIGINT",
+                "$4 = 1",
+                "wait_for_it ()",
+                "Cannot access memory at address 0x10",
+                "$5 = 1",
+                "$6 = -1",
+                "detached",
+            ],
+        );
+        // It goes on by itself, with what the debugger wrote.
+        drop(process.child.stdin.take());
+        assert_eq!(process.status().code(), Some(42), "{said}");
+    }
+    let _ = std::fs::remove_file(file);
+}
+
+#[test]
+fn gdb_sees_how_a_process_ends() {
+    if !has("gdb") || !has("gcc") {
+        return;
+    }
+    let file = program("ends");
+    let mut process = Process::run("exits", &[], &file);
+    drop(process.child.stdin.take());
+    let said = gdb(&file, &process.socket, &["handle SIGUSR1 nostop noprint", "continue"]);
+    in_order(&said, &["exited with code 037"]);
+    assert_eq!(process.status().code(), Some(31));
+
+    // The program does not see a signal that the debugger keeps.
+    let mut process = Process::run("kept", &[], &file);
+    drop(process.child.stdin.take());
+    let said = gdb(&file, &process.socket, &["continue", "signal 0", "print $_exitcode"]);
+    in_order(&said, &["received signal SIGUSR1", "$1 = 21"]);
+    assert_eq!(process.status().code(), Some(21));
+
+    let mut process = Process::run("dies", &[], &file);
+    let said = gdb(&file, &process.socket, &["break square", "continue", "jump *16", "continue"]);
+    in_order(
+        &said,
+        &["Breakpoint 1, square", "received signal SIGSEGV", "terminated with signal SIGSEGV"],
+    );
+    assert_eq!(process.status().signal(), Some(11));
+
+    let mut process = Process::run("killed", &[], &file);
+    let said = gdb(&file, &process.socket, &["kill"]);
+    in_order(&said, &["killed"]);
+    assert_eq!(process.status().signal(), Some(9));
+    assert!(!process.socket.exists() || std::fs::remove_file(&process.socket).is_ok());
+    let _ = std::fs::remove_file(file);
+}
+
+/// A debugger of few words.
+struct Remote(UnixStream);
+
+impl Remote {
+    fn connect(address: &Path) -> Remote {
+        listening(address);
+        let stream = machine::connect(address);
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
+        Remote(stream)
+    }
+
+    fn send(&mut self, packet: &str) {
+        let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
+        write!(self.0, "${packet}#{sum:02x}").expect("it listens");
+    }
+
+    /// The next packet, without its frame and run-length encoding.
+    fn receive(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while bytes.len() < 3 || bytes[bytes.len() - 3] != b'#' {
+            self.0.read_exact(&mut byte).expect("it answers");
+            // Acknowledgements come before packets.
+            if !bytes.is_empty() || byte[0] == b'$' {
+                bytes.push(byte[0]);
+            }
+        }
+        self.0.write_all(b"+").expect("it listens");
+        let mut text: Vec<u8> = Vec::new();
+        let mut rest = bytes[1..bytes.len() - 3].iter();
+        while let Some(&byte) = rest.next() {
+            match byte {
+                b'*' => {
+                    let count = rest.next().expect("a count follows") - 29;
+                    let last = *text.last().expect("it repeats something");
+                    text.extend(std::iter::repeat_n(last, count.into()));
+                }
+                byte => text.push(byte),
+            }
+        }
+        String::from_utf8(text).expect("packets are text")
+    }
+
+    fn ask(&mut self, packet: &str) -> String {
+        self.send(packet);
+        self.receive()
+    }
+
+    /// The pc of RISC-V: the register behind the 32 others.
+    fn pc(&mut self) -> u64 {
+        let registers = self.ask("g");
+        let bytes = &registers[32 * 16..33 * 16];
+        u64::from_str_radix(bytes, 16).expect("hexadecimal").swap_bytes()
+    }
+}
+
+#[test]
+fn a_risc_v_process_speaks_the_protocol() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cli/demo/sieve.riscv64.elf");
+    for tier in ["0", "1"] {
+        let mut process = Process::run("protocol", &["--tier", tier], &file);
+        let mut remote = Remote::connect(&process.socket);
+        assert!(remote.ask("qSupported:swbreak+;vContSupported+").contains("qXfer:features:read+"));
+        assert!(remote.ask("?").starts_with('S') || remote.ask("?").starts_with('T'));
+        let description = remote.ask("qXfer:features:read:target.xml:0,3fff");
+        assert!(description.contains("<architecture>riscv:rv64</architecture>"), "{description}");
+        assert!(remote.ask("vCont?").contains("vCont;c"));
+        // Any thread.
+        assert_eq!(remote.ask("Hg0"), "OK");
+
+        let first = remote.pc();
+        let code = remote.ask(&format!("m{first:x},4"));
+        assert_eq!(code.len(), 8, "{code}");
+        // Steps by an instruction each, and to a breakpoint on the third.
+        assert!(remote.ask("vCont;s").starts_with("T05"));
+        let second = remote.pc();
+        assert!((2..=4).contains(&(second - first)), "{first:x} {second:x}");
+        assert!(remote.ask("vCont;s").starts_with("T05"));
+        let third = remote.pc();
+        assert_eq!(remote.ask(&format!("P20={:016x}", first.swap_bytes())), "OK");
+        assert_eq!(remote.pc(), first);
+        assert_eq!(remote.ask(&format!("Z0,{third:x},2")), "OK");
+        let stop = remote.ask("vCont;c");
+        assert!(stop.starts_with("T05") && stop.contains("swbreak:"), "{stop}");
+        assert_eq!(remote.pc(), third);
+        assert_eq!(remote.ask(&format!("m{first:x},4")), code, "memory is left alone");
+        assert_eq!(remote.ask(&format!("z0,{third:x},2")), "OK");
+
+        // What is not there, and what is no packet.
+        assert!(remote.ask("m10,4").starts_with('E'));
+        assert!(remote.ask("M10,4:00000000").starts_with('E'));
+        assert!(remote.ask("P7f=00").starts_with('E'));
+        assert_eq!(remote.ask("Z2,1000,4"), "", "the debugger watches by itself");
+        assert_eq!(remote.ask("vNonsense"), "");
+        assert_eq!(remote.ask("D"), "OK");
+        assert!(process.status().success(), "it goes on by itself");
+    }
 }

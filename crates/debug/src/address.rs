@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
@@ -44,7 +45,8 @@ impl Address {
         let wrap = |error: io::Error| io::Error::new(error.kind(), format!("{self}: {error}"));
         match self {
             Address::Tcp(host, port) => {
-                TcpListener::bind((host.as_str(), *port)).map(Listener::Tcp).map_err(wrap)
+                let listener = TcpListener::bind((host.as_str(), *port)).map_err(wrap)?;
+                Ok(Listener::Tcp(high(listener)))
             }
             Address::Unix(path) => {
                 // What a process that is no more has left behind is in nobody's use.
@@ -52,7 +54,8 @@ impl Address {
                 if UnixStream::connect(path).is_err_and(refused) {
                     std::fs::remove_file(path).map_err(wrap)?;
                 }
-                UnixListener::bind(path).map(Listener::Unix).map_err(wrap)
+                let listener = UnixListener::bind(path).map_err(wrap)?;
+                Ok(Listener::Unix(high(listener)))
             }
         }
     }
@@ -95,11 +98,20 @@ impl Listener {
                 let (stream, _) = listener.accept()?;
                 // Answers are short, and waited for.
                 let _ = stream.set_nodelay(true);
-                Stream::Tcp(stream)
+                Stream::Tcp(high(stream))
             }
-            Listener::Unix(listener) => Stream::Unix(listener.accept()?.0),
+            Listener::Unix(listener) => Stream::Unix(high(listener.accept()?.0)),
         })
     }
+}
+
+/// A descriptor of this number or above is not what a program expects of the next one it opens.
+const HIGH: i32 = 800;
+
+/// The same with a high descriptor, if the host permits: the low ones are the guest process's.
+fn high<F: From<OwnedFd> + Into<OwnedFd>>(file: F) -> F {
+    let file: OwnedFd = file.into();
+    F::from(rustix::io::fcntl_dupfd_cloexec(&file, HIGH).unwrap_or(file))
 }
 
 /// A connection.
@@ -118,8 +130,8 @@ impl Stream {
     /// Those of dup(2).
     pub fn try_clone(&self) -> io::Result<Stream> {
         Ok(match self {
-            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
-            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+            Stream::Tcp(stream) => Stream::Tcp(high(stream.try_clone()?)),
+            Stream::Unix(stream) => Stream::Unix(high(stream.try_clone()?)),
         })
     }
 

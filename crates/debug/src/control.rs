@@ -2,7 +2,7 @@
 
 use crate::Watch;
 use crate::registers::Inspect;
-use crate::seat::{Run, Seat, Stop};
+use crate::seat::{Pass, Run, Seat, Stop};
 use mynah_guest::{Cpu, Guest};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +30,11 @@ pub trait Machine<G: Guest>: Send + Sync {
 
     /// Ends the machine at once.
     fn kill(&self);
+
+    /// The auxiliary vector of a process, as the program's loader finds it.
+    fn auxiliary_vector(&self) -> Option<Vec<u8>> {
+        None
+    }
 
     /// The answer to a command of the debugger's user, if the machine has commands.
     fn command(&self, _line: &str) -> Option<String> {
@@ -166,7 +171,7 @@ impl<G: Inspect> Control<G> {
             inner.running = false;
             (inner.seats.values().cloned().collect::<Vec<_>>(), inner.machine.clone())
         };
-        seats.iter().for_each(|seat| seat.set_run(Run::Stopped, None));
+        seats.iter().for_each(|seat| seat.set_run(Run::Stopped, Pass::Same));
         // All are asked before the first is waited for.
         let parked = seats.iter().filter(|seat| seat.wait_parked()).count();
         if let Some(machine) = machine {
@@ -178,11 +183,11 @@ impl<G: Inspect> Control<G> {
 
     /// Lets all vCPUs go on.
     pub fn resume(&self) {
-        self.resume_as(|_| Some((Run::Free, None)));
+        self.resume_as(|_| Some((Run::Free, Pass::Same)));
     }
 
     /// Lets the vCPUs go on as `how` says of each; those of which it says nothing stay.
-    pub(crate) fn resume_as(&self, how: impl Fn(u64) -> Option<(Run, Option<i32>)>) {
+    pub(crate) fn resume_as(&self, how: impl Fn(u64) -> Option<(Run, Pass)>) {
         let _alone = self.switch.lock();
         let (seats, machine) = {
             let mut inner = self.inner.lock();
@@ -201,8 +206,8 @@ impl<G: Inspect> Control<G> {
             machine.resumes();
         }
         for seat in seats {
-            if let Some((run, signal)) = how(seat.id()) {
-                seat.set_run(run, signal);
+            if let Some((run, pass)) = how(seat.id()) {
+                seat.set_run(run, pass);
             }
         }
         self.notify();

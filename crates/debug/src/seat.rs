@@ -41,6 +41,15 @@ pub enum Next {
     Step,
 }
 
+/// Which signal the program sees after it has stopped for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pass {
+    /// That one.
+    Same,
+    /// This one, or none.
+    Other(Option<i32>),
+}
+
 /// How a vCPU is to run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Run {
@@ -70,7 +79,7 @@ struct Inner<G: Guest> {
     parked: bool,
     /// The vCPU's thread comes here no more.
     left: bool,
-    /// The signal that the debugger lets the program see.
+    /// The signal for which it has stopped, or what the debugger has made of it.
     signal: Option<i32>,
 }
 
@@ -144,13 +153,23 @@ impl<G: Guest> Seat<G> {
         }
     }
 
+    /// Whether the single step has begun.
+    pub fn is_stepping(&self) -> bool {
+        self.inner.lock().run == Run::Stepping
+    }
+
     /// The vCPU stops by itself: it waits in the next [`Seat::attend`].
     pub fn stop(&self, why: Stop) {
         self.report(&mut self.inner.lock(), why);
     }
 
-    /// The signal that the program is to see in place of the one for which it has stopped.
-    pub fn take_signal(&self) -> Option<i32> {
+    /// Signal `number` is about to be delivered to the program; which one is delivered, if any.
+    pub fn signal(&self, cpu: &mut Cpu<G>, number: i32) -> Option<i32> {
+        let mut inner = self.inner.lock();
+        inner.signal = Some(number);
+        self.report(&mut inner, Stop::Signal(number));
+        drop(inner);
+        self.attend(cpu);
         self.inner.lock().signal.take()
     }
 
@@ -201,11 +220,11 @@ impl<G: Guest> Seat<G> {
         self.call();
     }
 
-    pub(crate) fn set_run(&self, run: Run, signal: Option<i32>) {
+    pub(crate) fn set_run(&self, run: Run, pass: Pass) {
         let mut inner = self.inner.lock();
         inner.run = run;
         inner.parked &= run == Run::Stopped;
-        if run != Run::Stopped {
+        if let Pass::Other(signal) = pass {
             inner.signal = signal;
         }
         drop(inner);

@@ -3,10 +3,11 @@
 use super::{Width, signals, tid};
 use crate::control::{Control, Machine};
 use crate::registers::{self, Inspect, Register};
-use crate::seat::{Run, Seat, Stop};
+use crate::seat::{Pass, Run, Seat, Stop};
 use crate::{Watch, WatchKind};
 use gdbstub::arch::{Arch, RegId, Registers};
 use gdbstub::common::{Signal, Tid};
+use gdbstub::target::ext::auxv::{Auxv, AuxvOps};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
     MultiThreadBase, MultiThreadResume, MultiThreadResumeOps, MultiThreadSchedulerLocking,
@@ -42,8 +43,9 @@ pub(super) struct Session<G: Inspect> {
     pub(super) control: Arc<Control<G>>,
     registers: Arc<[Register]>,
     description: String,
+    auxiliary_vector: Option<Vec<u8>>,
     /// How threads are to go on.
-    actions: HashMap<u64, (Run, Option<i32>)>,
+    actions: HashMap<u64, (Run, Pass)>,
     /// Threads that `actions` does not name stay.
     locked: bool,
     /// What is to be told next.
@@ -94,8 +96,10 @@ impl Arch for Any {
 impl<G: Inspect> Session<G> {
     pub(super) fn new(control: Arc<Control<G>>, width: Width) -> Session<G> {
         let narrow = width == Width::Narrow;
+        let auxiliary_vector = control.machine().and_then(|machine| machine.auxiliary_vector());
         Session {
             control,
+            auxiliary_vector,
             registers: G::registers(narrow).into(),
             description: registers::description::<G>(narrow),
             actions: HashMap::new(),
@@ -152,6 +156,13 @@ impl<G: Inspect> Target for Session<G> {
         &mut self,
     ) -> Option<TargetDescriptionXmlOverrideOps<'_, Self>> {
         Some(self)
+    }
+
+    fn support_auxv(&mut self) -> Option<AuxvOps<'_, Self>> {
+        match self.auxiliary_vector.is_some() {
+            true => Some(self),
+            false => None,
+        }
     }
 
     fn support_monitor_cmd(&mut self) -> Option<MonitorCmdOps<'_, Self>> {
@@ -278,7 +289,7 @@ impl<G: Inspect> MultiThreadResume for Session<G> {
         self.control.resume_as(|id| match actions.get(&id) {
             Some(action) => Some(*action),
             None if locked => None,
-            None => Some((Run::Free, None)),
+            None => Some((Run::Free, Pass::Other(None))),
         });
         Ok(())
     }
@@ -294,8 +305,8 @@ impl<G: Inspect> MultiThreadResume for Session<G> {
         tid: Tid,
         signal: Option<Signal>,
     ) -> Result<(), Infallible> {
-        let signal = signal.and_then(signals::from_gdb);
-        self.actions.insert(tid.get() as u64, (Run::Free, signal));
+        let pass = Pass::Other(signal.and_then(signals::from_gdb));
+        self.actions.insert(tid.get() as u64, (Run::Free, pass));
         Ok(())
     }
 
@@ -314,8 +325,8 @@ impl<G: Inspect> MultiThreadSingleStep for Session<G> {
         tid: Tid,
         signal: Option<Signal>,
     ) -> Result<(), Infallible> {
-        let signal = signal.and_then(signals::from_gdb);
-        self.actions.insert(tid.get() as u64, (Run::Step, signal));
+        let pass = Pass::Other(signal.and_then(signals::from_gdb));
+        self.actions.insert(tid.get() as u64, (Run::Step, pass));
         Ok(())
     }
 }
@@ -400,14 +411,26 @@ impl<G: Inspect> TargetDescriptionXmlOverride for Session<G> {
         length: usize,
         buffer: &mut [u8],
     ) -> TargetResult<usize, Self> {
-        if annex != b"target.xml" {
-            return Err(TargetError::NonFatal);
+        match annex {
+            b"target.xml" => Ok(part(self.description.as_bytes(), offset, length, buffer)),
+            _ => Err(TargetError::NonFatal),
         }
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let rest = self.description.as_bytes().get(offset..).unwrap_or(&[]);
-        let len = rest.len().min(length).min(buffer.len());
-        buffer[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
+    }
+}
+
+/// Copies `length` bytes at `offset` of `all`, as far as they are there; how much.
+fn part(all: &[u8], offset: u64, length: usize, buffer: &mut [u8]) -> usize {
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let rest = all.get(offset..).unwrap_or(&[]);
+    let len = rest.len().min(length).min(buffer.len());
+    buffer[..len].copy_from_slice(&rest[..len]);
+    len
+}
+
+impl<G: Inspect> Auxv for Session<G> {
+    fn get_auxv(&self, offset: u64, length: usize, buffer: &mut [u8]) -> TargetResult<usize, Self> {
+        let vector = self.auxiliary_vector.as_deref().unwrap_or_default();
+        Ok(part(vector, offset, length, buffer))
     }
 }
 
