@@ -22,6 +22,11 @@ pub trait Machine<G: Guest>: Send + Sync {
     /// takes them.
     fn write(&self, cpu: &mut Cpu<G>, va: u64, bytes: &[u8]) -> bool;
 
+    /// How many vCPUs there are from the beginning.
+    fn vcpus(&self) -> usize {
+        1
+    }
+
     /// All vCPUs are stopped.
     fn stopped(&self) {}
 
@@ -54,8 +59,8 @@ pub(crate) enum Ended {
 /// The vCPUs of a machine, or of one machine after the other: a reset makes another.
 pub struct Control<G: Guest> {
     inner: Mutex<Inner<G>>,
-    /// `told` has changed.
-    told: Condvar,
+    /// `seats` or `told` has changed.
+    changed: Condvar,
     /// Held by those who stop or resume the machine.
     switch: Mutex<()>,
 }
@@ -98,8 +103,8 @@ impl<G: Inspect> Control<G> {
             told: false,
             listener: None,
         };
-        let (inner, told) = (Mutex::new(inner), Condvar::new());
-        Arc::new(Control { inner, told, switch: Mutex::new(()) })
+        let (inner, changed) = (Mutex::new(inner), Condvar::new());
+        Arc::new(Control { inner, changed, switch: Mutex::new(()) })
     }
 
     /// From now on the vCPUs are those of `machine`.
@@ -136,6 +141,7 @@ impl<G: Inspect> Control<G> {
         inner.seats.insert(id, seat.clone());
         let watches = inner.watches.clone();
         drop(inner);
+        self.changed.notify_all();
         if !watches.is_empty() {
             seat.tell(move |cpu| G::set_watches(cpu, &watches));
         }
@@ -251,6 +257,15 @@ impl<G: Inspect> Control<G> {
         self.resume();
     }
 
+    /// Waits until the machine has its vCPUs.
+    pub(crate) fn wait_for_vcpus(&self) {
+        let mut inner = self.inner.lock();
+        let count = |inner: &Inner<G>| inner.machine.as_ref().map_or(1, |machine| machine.vcpus());
+        while inner.ended.is_none() && inner.seats.len() < count(&inner) {
+            self.changed.wait(&mut inner);
+        }
+    }
+
     /// What vCPU `id` stopped for.
     pub(crate) fn take_stop(&self) -> Option<(u64, Stop)> {
         self.inner.lock().stops.pop_front()
@@ -259,13 +274,13 @@ impl<G: Inspect> Control<G> {
     /// Has `listener` called whenever something happens that a debugger wants to know.
     pub(crate) fn listen(&self, listener: Option<Arc<dyn Fn() + Send + Sync>>) {
         self.inner.lock().listener = listener;
-        self.told.notify_all();
+        self.changed.notify_all();
     }
 
     /// The debugger knows how the machine has ended.
     pub(crate) fn told(&self) {
         self.inner.lock().told = true;
-        self.told.notify_all();
+        self.changed.notify_all();
     }
 
     pub(crate) fn ended(&self) -> Option<Ended> {
@@ -297,11 +312,12 @@ impl<G: Guest> Control<G> {
             Ok(status) => Ended::Exited(status),
             Err(signal) => Ended::Killed(signal),
         });
+        self.changed.notify_all();
         self.notify();
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut inner = self.inner.lock();
         while inner.listener.is_some() && !inner.told {
-            if self.told.wait_until(&mut inner, deadline).timed_out() {
+            if self.changed.wait_until(&mut inner, deadline).timed_out() {
                 return;
             }
         }

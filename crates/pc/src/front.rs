@@ -86,6 +86,10 @@ impl Machine<Guest> for Front {
         true
     }
 
+    fn vcpus(&self) -> usize {
+        self.board.lines.len()
+    }
+
     fn stopped(&self) {
         self.board.timers.stop();
     }

@@ -109,6 +109,7 @@ fn session<G: Inspect>(stream: Stream, control: &Arc<Control<G>>, width: Width) 
         // The session is over: nobody wants to know.
         let _ = send.send(Message::News);
     })));
+    control.wait_for_vcpus();
     control.stop();
     let closer = stream.try_clone()?;
     let wire = Wire { stream, unsent: Vec::new() };
