@@ -21,10 +21,10 @@ impl<G: Guest> Lower<'_, G> {
     /// The host address of an access of `inst`, checked; should it be refused, the state can be
     /// completed.
     fn access(&mut self, inst: &Inst, access: Access) -> clif::Value {
+        self.sync(inst);
         if G::Memory::PAGED {
             return self.looked_up(inst, access);
         }
-        self.sync(inst);
         let address = self.arg(inst, 0);
         if MemOp::unpack(inst.imm).align == Align::Natural && inst.ty.bytes() > 1 {
             let low = self.b.ins().band_imm_s(address, i64::from(inst.ty.bytes()) - 1);
