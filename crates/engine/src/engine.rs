@@ -40,7 +40,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { tier: Tier::Auto, threshold: 1200, code_cache: 256 << 20 }
+        Config { tier: Tier::Auto, threshold: 2400, code_cache: 256 << 20 }
     }
 }
 

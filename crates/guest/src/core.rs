@@ -86,6 +86,10 @@ pub struct Core {
     pub helpers: usize,
     /// Address of the table of operation thunks (see the code generator).
     pub thunks: usize,
+    /// Address of what asks for [`mynah_mem::Memory::fill`] (see the code generator).
+    pub fill: usize,
+    /// What it answered: not 0 if the TLB knows the access now.
+    pub filled: u64,
     /// A parameter of the exit that compiled code took, such as the address of a misaligned access.
     pub exit_value: u64,
     /// Arguments and result of an operation thunk.
@@ -153,6 +157,8 @@ impl Core {
             tlb,
             helpers: 0,
             thunks: 0,
+            fill: 0,
+            filled: 0,
             exit_value: 0,
             scratch: [0; 4],
             interpreted: 0,

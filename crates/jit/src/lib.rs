@@ -12,6 +12,7 @@
 mod arena;
 mod enter;
 mod exit;
+mod fill;
 mod lower;
 mod region;
 mod stubs;
@@ -118,6 +119,7 @@ pub struct Listing {
 pub fn attach<G: Guest>(cpu: &mut Cpu<G>, helpers: &'static [HelperAddress]) {
     cpu.core.helpers = helpers.as_ptr() as usize;
     cpu.core.thunks = thunk::table().as_ptr() as usize;
+    cpu.core.fill = fill::address::<G>();
 }
 
 /// The host address of a helper.

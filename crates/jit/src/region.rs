@@ -7,7 +7,6 @@
 
 use mynah_guest::Guest;
 use mynah_ir::{Block, End, Inst, Op, Slot, SlotSet};
-use mynah_mem::Memory;
 use std::collections::HashMap;
 
 /// The most blocks a unit may have.
@@ -82,10 +81,6 @@ pub(crate) fn targets(end: &End) -> impl Iterator<Item = u64> {
 /// it makes stale.
 pub(crate) fn sync<G: Guest>(inst: &Inst) -> (SlotSet, SlotSet) {
     match inst.op {
-        // What the TLB cannot answer leaves the unit, and stores the state on its way.
-        Op::Load | Op::Store | Op::Rmw | Op::Cas if G::Memory::PAGED => {
-            (SlotSet::EMPTY, SlotSet::EMPTY)
-        }
         Op::Load | Op::Store | Op::Rmw | Op::Cas => (SlotSet::ALL, SlotSet::EMPTY),
         Op::Call => {
             let helper = &G::HELPERS[inst.imm as usize];

@@ -244,6 +244,13 @@ pub trait Memory: Send + 'static {
         Moved::Nothing
     }
 
+    /// Has the TLB know an access of `bytes` at `va` that it could not answer: then it has the host
+    /// address, and the access is permitted. False if the access must go the long way: to a device,
+    /// to a watched place, across pages, or into a fault.
+    fn fill(&mut self, _va: u64, _bytes: usize, _access: Access) -> bool {
+        false
+    }
+
     /// Host address of the TLB: [`TlbEntry::SPACES`] tables of [`TlbEntry::COUNT`] entries.
     fn tlb(&self) -> usize {
         0

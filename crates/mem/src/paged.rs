@@ -402,6 +402,10 @@ impl<W: Walk> Memory for Paged<W> {
         std::mem::replace(&mut self.moved, Moved::Nothing)
     }
 
+    fn fill(&mut self, va: u64, bytes: usize, access: Access) -> bool {
+        !Self::is_split(va, bytes) && matches!(self.find(va, bytes, access), Ok(Target::Host(_)))
+    }
+
     fn tlb(&self) -> usize {
         self.tlb.address()
     }

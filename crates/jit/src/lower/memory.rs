@@ -3,9 +3,10 @@
 //! the unit with nothing of its instruction done.
 
 use super::{Lower, clif_type, constant, own};
-use crate::Exit;
+use crate::{Exit, fill, stubs};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self as clif, AtomicRmwOp, InstBuilder, MemFlagsData, types};
+use cranelift_codegen::isa::CallConv;
 use mynah_guest::{Core, Guest};
 use mynah_ir::{Align, Inst, MemOp, Order, Rmw, Ty};
 use mynah_mem::{Access, Memory, TlbEntry};
@@ -20,10 +21,10 @@ impl<G: Guest> Lower<'_, G> {
     /// The host address of an access of `inst`, checked; should it be refused, the state can be
     /// completed.
     fn access(&mut self, inst: &Inst, access: Access) -> clif::Value {
+        self.sync(inst);
         if G::Memory::PAGED {
             return self.looked_up(inst, access);
         }
-        self.sync(inst);
         let address = self.arg(inst, 0);
         if MemOp::unpack(inst.imm).align == Align::Natural && inst.ty.bytes() > 1 {
             let low = self.b.ins().band_imm_s(address, i64::from(inst.ty.bytes()) - 1);
@@ -65,12 +66,37 @@ impl<G: Guest> Lower<'_, G> {
             self.b.ins().band_imm_s(last, !0xfff)
         };
         let miss = self.b.ins().icmp(IntCC::NotEqual, found, wanted);
-        self.leave_if(miss, Exit::Miss);
+        self.if_missed(miss, address, fill::request(inst.ty.bytes(), access, natural));
         let addend = self.b.ins().load(types::I64, own(), entry, at(TlbEntry::ADDEND));
         let host = self.b.ins().iadd(address, addend);
         // Keeps the optimiser from merging, moving or removing what the guest can see.
         self.b.ins().sequence_point();
         host
+    }
+
+    /// If `miss` is not 0, has the TLB filled for the access at `address`, or leaves.
+    fn if_missed(&mut self, miss: clif::Value, address: clif::Value, request: u64) {
+        let [cold, leave, on] = [(); 3].map(|()| self.b.create_block());
+        self.b.set_cold_block(cold);
+        self.b.set_cold_block(leave);
+        self.b.ins().brif(miss, cold, &[], on, &[]);
+        self.b.switch_to_block(cold);
+        let signature = match self.fill_sig {
+            Some(signature) => signature,
+            None => {
+                let signature = stubs::fill_signature(CallConv::PreserveAll);
+                *self.fill_sig.insert(self.b.import_signature(signature))
+            }
+        };
+        let stub = self.b.ins().iconst(types::I64, stubs::fill() as i64);
+        let request = self.b.ins().iconst(types::I64, request as i64);
+        self.b.ins().call_indirect(signature, stub, &[self.cpu, address, request]);
+        let filled = self.core_load(types::I64, own(), offset_of!(Core, filled));
+        self.b.ins().brif(filled, on, &[], leave, &[]);
+        self.b.switch_to_block(leave);
+        self.state_before();
+        self.leave(Exit::Miss);
+        self.b.switch_to_block(on);
     }
 
     pub(super) fn load(&mut self, inst: &Inst) -> clif::Value {

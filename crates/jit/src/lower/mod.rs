@@ -58,6 +58,7 @@ pub(crate) fn unit<G: Guest>(
         unit_sig,
         helper_sig: None,
         thunk_sig: None,
+        fill_sig: None,
         guest: PhantomData,
     };
     for slot in entry_live.iter() {
@@ -112,6 +113,7 @@ struct Lower<'f, G: Guest> {
     unit_sig: SigRef,
     helper_sig: Option<SigRef>,
     thunk_sig: Option<SigRef>,
+    fill_sig: Option<SigRef>,
     guest: PhantomData<G>,
 }
 
