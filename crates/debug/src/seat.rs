@@ -4,6 +4,7 @@ use crate::control::Control;
 use mynah_guest::{Cpu, Guest};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ pub struct Seat<G: Guest> {
     name: String,
     inner: Mutex<Inner<G>>,
     changed: Condvar,
+    /// There may be something in `inner` to attend to: vCPUs look often, and mostly for nothing.
+    due: AtomicBool,
     /// Makes the vCPU's thread call [`Seat::attend`] soon, whatever it waits for.
     wake: Box<dyn Fn() + Send + Sync>,
     control: Weak<Control<G>>,
@@ -93,8 +96,8 @@ impl<G: Guest> Seat<G> {
     ) -> Arc<Seat<G>> {
         let inner = Inner { jobs: VecDeque::new(), run, parked: false, left: false, signal: None };
         let control = Arc::downgrade(control);
-        let (inner, changed) = (Mutex::new(inner), Condvar::new());
-        Arc::new(Seat { id, name, inner, changed, wake, control })
+        let (inner, changed, due) = (Mutex::new(inner), Condvar::new(), AtomicBool::new(true));
+        Arc::new(Seat { id, name, inner, changed, due, wake, control })
     }
 
     /// The vCPU's number: not 0.
@@ -113,6 +116,9 @@ impl<G: Guest> Seat<G> {
     /// instructions: when the vCPU reports that it was asked for attention, and behind each
     /// single step.
     pub fn attend(&self, cpu: &mut Cpu<G>) -> Next {
+        if !self.due.load(Ordering::SeqCst) {
+            return Next::Run;
+        }
         let mut inner = self.inner.lock();
         loop {
             if inner.left {
@@ -123,7 +129,11 @@ impl<G: Guest> Seat<G> {
                 continue;
             }
             match inner.run {
-                Run::Free => return Next::Run,
+                Run::Free => {
+                    // Whoever has something new waits for the lock, and says so then.
+                    self.due.store(false, Ordering::SeqCst);
+                    return Next::Run;
+                }
                 Run::Step => return Next::Step,
                 Run::Stepping => self.report(&mut inner, Stop::Step),
                 Run::Stopped => {
@@ -178,6 +188,7 @@ impl<G: Guest> Seat<G> {
         let mut inner = self.inner.lock();
         inner.left = true;
         inner.jobs.clear();
+        self.due.store(true, Ordering::SeqCst);
         drop(inner);
         self.changed.notify_all();
         if let Some(control) = self.control.upgrade() {
@@ -189,6 +200,7 @@ impl<G: Guest> Seat<G> {
     fn report(&self, inner: &mut Inner<G>, why: Stop) {
         let told = self.control.upgrade().is_some_and(|control| control.report(self.id, why));
         inner.run = if told { Run::Stopped } else { Run::Free };
+        self.due.store(true, Ordering::SeqCst);
     }
 
     // ── for others ───────────────────────────────────────────────────────────────────────────
@@ -209,6 +221,7 @@ impl<G: Guest> Seat<G> {
             return None;
         }
         inner.jobs.push_back(Box::new(job));
+        self.due.store(true, Ordering::SeqCst);
         drop(inner);
         self.call();
         told.recv_timeout(PATIENCE).ok()
@@ -216,12 +229,16 @@ impl<G: Guest> Seat<G> {
 
     /// Has the vCPU do `job` before its next instruction.
     pub(crate) fn tell(&self, job: impl FnOnce(&mut Cpu<G>) + Send + 'static) {
-        self.inner.lock().jobs.push_back(Box::new(job));
+        let mut inner = self.inner.lock();
+        inner.jobs.push_back(Box::new(job));
+        self.due.store(true, Ordering::SeqCst);
+        drop(inner);
         self.call();
     }
 
     pub(crate) fn set_run(&self, run: Run, pass: Pass) {
         let mut inner = self.inner.lock();
+        self.due.store(true, Ordering::SeqCst);
         inner.run = run;
         inner.parked &= run == Run::Stopped;
         if let Pass::Other(signal) = pass {

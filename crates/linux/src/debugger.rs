@@ -3,7 +3,7 @@
 use crate::abi::Abi;
 use crate::space::{PAGE, Space};
 use crate::thread::Thread;
-use crate::{Error, Errno, host, signal};
+use crate::{Errno, Error, host, signal};
 use mynah_debug::gdb::{self, Width};
 use mynah_debug::{Address, Control, Machine, Next, Seat, Stop, Switch};
 use mynah_engine::{Engine, Event, Flow};
@@ -76,7 +76,10 @@ impl<A: Abi> Machine<A> for Front<A> {
     }
 
     fn kill(&self) {
-        _ = host::call(libc::SYS_kill, [std::process::id().into(), libc::SIGKILL as u64, 0, 0, 0, 0]);
+        _ = host::call(
+            libc::SYS_kill,
+            [std::process::id().into(), libc::SIGKILL as u64, 0, 0, 0, 0],
+        );
     }
 
     fn auxiliary_vector(&self) -> Option<Vec<u8>> {

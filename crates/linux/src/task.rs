@@ -2,8 +2,8 @@
 //! that make, change or end vCPUs.
 
 use crate::abi::{Abi, Asked, CloneArgs, Exception, Frame};
-use crate::debugger::Debugged;
 use crate::call::Call;
+use crate::debugger::Debugged;
 use crate::row::{Row, Run};
 use crate::signal::{self, AltStack, Pending, SigInfo, SigSet};
 use crate::space::Refused;
