@@ -118,6 +118,10 @@ units! {
     u128: load128 store128 try_load128 try_store128;
 }
 
+/// Bytes of a page: what is mapped, protected and watched together, and what moves together when the
+/// translation of addresses changes.
+pub const PAGE: u64 = 4096;
+
 /// What code may no longer be where [`Memory::locate`] said.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Moved {

@@ -1,8 +1,7 @@
 //! The system machine's memory: page tables, and a TLB before them.
 
-use crate::phys::PAGE;
 use crate::tlb::{Fill, Tlb};
-use crate::{Access, Cause, MemFault, Memory, Moved, Phys, Unit, host};
+use crate::{Access, Cause, MemFault, Memory, Moved, PAGE, Phys, Unit, host};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 

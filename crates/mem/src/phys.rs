@@ -1,7 +1,7 @@
 //! Guest-physical memory: RAM, ROM, and everything else, which is I/O.
 
 use crate::tlb::Tlb;
-use crate::{Unit, host};
+use crate::{PAGE, Unit, host};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -49,8 +49,6 @@ struct Area {
     code: Box<[AtomicU64]>,
 }
 
-/// Bytes of a page.
-pub(crate) const PAGE: u64 = 4096;
 /// Bytes of a line, the unit in which code is known to be there.
 const LINE: u64 = 64;
 

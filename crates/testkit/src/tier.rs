@@ -5,7 +5,7 @@ use crate::pages::{ENTRY, Pages};
 use crate::runner::{Runner, lift, lift_first};
 use crate::subject::{State, Stop, Subject};
 use mynah_guest::{Cause, Cpu, Fault, GuestNames, JumpEntry, MemFault};
-use mynah_interp::{Code, Outcome};
+use mynah_interp::{Outcome, OwnedCode};
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, Exit, LinkSlot, Unit};
 use mynah_mem::Flat;
@@ -52,7 +52,7 @@ impl Tier {
 
 /// A block ready to run.
 enum Ready<S: Subject> {
-    Interpreted(Code<S>),
+    Interpreted(OwnedCode<S>),
     Compiled(Unit),
 }
 
