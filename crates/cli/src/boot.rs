@@ -3,7 +3,7 @@
 use crate::run::TierName;
 use mynah_disk::Format;
 use mynah_engine::Config;
-use mynah_pc::{Console, Drive, End, Interface, Machine};
+use mynah_pc::{Console, Drive, End, Interface, Machine, Serial};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +24,10 @@ pub(crate) struct Options {
     /// Write the firmware's log (what it writes to port 402h) to FILE
     #[arg(long, value_name = "FILE", requires = "firmware")]
     firmware_log: Option<PathBuf>,
+    /// The BIOS of the display adapter; without this, vgabios-stdvga.bin beside the firmware if
+    /// there is one
+    #[arg(long, value_name = "FILE", requires = "firmware")]
+    vga_firmware: Option<PathBuf>,
     /// A kernel to start: Linux (bzImage), multiboot, or ELF with a PVH entry (vmlinux)
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -50,6 +54,12 @@ pub(crate) struct Options {
     /// Write all frames of the network to FILE, for tcpdump and wireshark
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
+    /// Where the serial port leads: `stdio`, `none`, or a file for what it says
+    #[arg(long, value_name = "SERIAL", default_value = "stdio", value_parser = serial)]
+    serial: Serial,
+    /// At the end, write a picture of the screen to FILE, in PNG format
+    #[arg(long, value_name = "FILE")]
+    screenshot: Option<PathBuf>,
     /// Memory: a number of MiB, or with K, M or G behind it
     #[arg(long, short, value_name = "SIZE", default_value = "256M", value_parser = memory)]
     memory: u64,
@@ -105,6 +115,15 @@ fn net(text: &str) -> Result<Net, String> {
         };
     }
     Ok(Net(Some(options)))
+}
+
+/// Never an error, as any text is a file's name.
+fn serial(text: &str) -> Result<Serial, std::convert::Infallible> {
+    Ok(match text {
+        "stdio" => Serial::Stdio,
+        "none" => Serial::None,
+        file => Serial::File(file.into()),
+    })
 }
 
 fn disk(text: &str) -> Result<Drive, String> {
@@ -186,6 +205,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             cpus: options.smp.into(),
             firmware: options.firmware.clone(),
             firmware_log: options.firmware_log.clone(),
+            vga_firmware: options.vga_firmware.clone(),
+            serial: options.serial.clone(),
             kernel: options.kernel.clone(),
             initrd: options.initrd.clone(),
             append: options.append.clone(),
@@ -206,6 +227,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         };
         machine.notes().iter().for_each(|note| crate::complain(note));
         let end = machine.run(&console);
+        if let Some(path) = &options.screenshot
+            && let Err(error) = std::fs::write(path, machine.screenshot())
+        {
+            crate::complain(&format!("{}: {error}", path.display()));
+        }
         if options.stats {
             crate::tell(&machine.stats().to_string());
         }

@@ -132,10 +132,5 @@ pub(crate) fn show(bytes: &[u8]) {
     let _ = output.write_all(bytes).and_then(|()| output.flush());
 }
 
-/// A sink for the serial port's output.
-pub(crate) fn sink() -> impl FnMut(&[u8]) + Send + 'static {
-    |bytes: &[u8]| show(bytes)
-}
-
 /// What the uart is shared as.
 pub(crate) type SharedUart = Arc<Mutex<Uart16550>>;

@@ -12,12 +12,15 @@ mod console;
 mod drives;
 mod layout;
 mod processor;
+mod screen;
+mod serial;
 mod terminal;
 
 pub use board::End;
 pub use boot::BootError;
 pub use console::Console;
 pub use drives::{Drive, Interface};
+pub use serial::Serial;
 
 use board::Board;
 use buses::ApicRegisters;
@@ -40,6 +43,10 @@ pub struct Options {
     pub firmware: Option<PathBuf>,
     /// A file for the log that firmware writes to port 402h.
     pub firmware_log: Option<PathBuf>,
+    /// The BIOS of the display adapter; without one, that which lies beside the firmware.
+    pub vga_firmware: Option<PathBuf>,
+    /// Where the serial port leads.
+    pub serial: Serial,
     /// A kernel to start; without one and without firmware, [`Machine::GUEST`].
     pub kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk.
@@ -75,10 +82,7 @@ impl Machine {
         // As firmware leaves it, and as the processor that starts is after reset.
         board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
         let entry = match &board.rom {
-            Some(rom) => {
-                boot::firmware::shadow(rom, &board.ram)?;
-                boot::Entry::Reset
-            }
+            Some(_) => boot::Entry::Reset,
             None => Machine::load(options, &board)?,
         };
         mynah_mem::host::signal::install(None);
@@ -152,6 +156,11 @@ impl Machine {
         let _ = timer_thread.join();
         drop(terminal);
         end
+    }
+
+    /// A picture of the screen, as a file in PNG format.
+    pub fn screenshot(&self) -> Vec<u8> {
+        screen::png(&self.board.screen().image())
     }
 
     /// What the tiers did so far.
