@@ -3,7 +3,7 @@
 use crate::run::TierName;
 use mynah_disk::Format;
 use mynah_engine::Config;
-use mynah_pc::{Console, Drive, End, Interface, Machine, Serial};
+use mynah_pc::{Console, Display, Drive, End, Interface, Machine, Serial};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,9 +54,13 @@ pub(crate) struct Options {
     /// Write all frames of the network to FILE, for tcpdump and wireshark
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
-    /// Where the serial port leads: `stdio`, `none`, or a file for what it says
-    #[arg(long, value_name = "SERIAL", default_value = "stdio", value_parser = serial)]
-    serial: Serial,
+    /// Where the display is shown: nowhere, or in the terminal, whose keys are then the machine's
+    #[arg(long, value_enum, default_value_t, value_name = "DISPLAY")]
+    display: DisplayName,
+    /// Where the serial port leads: `stdio`, `none`, or a file for what it says [default: stdio, or
+    /// none with --display text]
+    #[arg(long, value_name = "SERIAL", value_parser = serial)]
+    serial: Option<Serial>,
     /// At the end, write a picture of the screen to FILE, in PNG format
     #[arg(long, value_name = "FILE")]
     screenshot: Option<PathBuf>,
@@ -91,6 +95,23 @@ Examples:
   mynah boot --kernel vmlinux                       an ELF kernel with a PVH entry
   mynah boot --kernel xen --initrd \"vmlinuz quiet,initrd.img\"
                                                     a multiboot kernel and its modules";
+
+/// The display of the command line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+enum DisplayName {
+    #[default]
+    None,
+    Text,
+}
+
+impl From<DisplayName> for Display {
+    fn from(name: DisplayName) -> Display {
+        match name {
+            DisplayName::None => Display::None,
+            DisplayName::Text => Display::Text,
+        }
+    }
+}
 
 /// The network of the command line.
 #[derive(Clone, Debug)]
@@ -198,6 +219,16 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         crate::complain("a disk needs something that starts it: --firmware or --kernel");
         return ExitCode::FAILURE;
     }
+    let display = options.display.into();
+    let serial = match (&options.serial, display) {
+        (None, Display::None) => Serial::Stdio,
+        (None, Display::Text) => Serial::None,
+        (Some(Serial::Stdio), Display::Text) => {
+            crate::complain("the terminal is either the display or the serial port: --serial FILE");
+            return ExitCode::FAILURE;
+        }
+        (Some(serial), _) => serial.clone(),
+    };
     let console = Console::new();
     loop {
         let machine = Machine::new(&mynah_pc::Options {
@@ -206,7 +237,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             firmware: options.firmware.clone(),
             firmware_log: options.firmware_log.clone(),
             vga_firmware: options.vga_firmware.clone(),
-            serial: options.serial.clone(),
+            serial: serial.clone(),
+            display,
             kernel: options.kernel.clone(),
             initrd: options.initrd.clone(),
             append: options.append.clone(),

@@ -30,7 +30,7 @@ use parking_lot::{Condvar, Mutex};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How a machine ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -348,6 +348,15 @@ impl Board {
             line.end();
         }
         self.timers.close();
+    }
+
+    /// Waits so long for the machine's end; it, if it has come.
+    pub(crate) fn wait_for(&self, time: Duration) -> Option<End> {
+        let mut end = self.end.lock();
+        if end.is_none() {
+            self.ended.wait_for(&mut end, time);
+        }
+        *end
     }
 
     /// Waits until the machine ends.
