@@ -135,7 +135,7 @@ fn fadt(facs: u64, dsdt: u64) -> FADTBuilder {
     fadt.century = 0x32;
     // There are ISA devices and a keyboard controller.
     fadt.iapc_boot_arch = 3.into();
-    fadt.reset_reg = gas(0xcf9, 8, AccessSize::ByteAccess);
+    fadt.reset_reg = gas(port::RESET as u32, 8, AccessSize::ByteAccess);
     fadt.reset_value = 6;
     fadt
 }
@@ -213,10 +213,11 @@ fn pci(body: &mut Bytes) {
     let address = Name::new(Path::new("_ADR"), &0_u8);
     let uid = Name::new(Path::new("_UID"), &0_u8);
     let buses = AddressSpace::new_bus_number(0_u16, 0);
-    let config = IO::new(0xcf8, 0xcf8, 1, 8);
-    let low = AddressSpace::new_io(0_u16, 0xcf7, None);
-    let high = AddressSpace::new_io(0xd00_u16, 0xffff, None);
-    let window = |range: &std::ops::Range<u64>, cacheable| {
+    let config = io(&port::PCI);
+    // Those of configuration are not for devices.
+    let low = AddressSpace::new_io(0_u16, port::PCI.start as u16 - 1, None);
+    let high = AddressSpace::new_io(port::PCI.end as u16, u16::MAX, None);
+    let window = |range: &Range<u64>, cacheable| {
         AddressSpace::new_memory(cacheable, true, range.start as u32, (range.end - 1) as u32, None)
     };
     let video = window(&layout::VIDEO, AddressSpaceCacheable::Cacheable);
@@ -252,6 +253,11 @@ fn routes() -> Name {
     Name::new(Path::new("_PRT"), &Package::new(all))
 }
 
+/// Ports of a device, which cannot be moved.
+fn io(ports: &Range<u64>) -> IO {
+    IO::new(ports.start as u16, ports.start as u16, 1, (ports.end - ports.start) as u8)
+}
+
 /// The ISA bus and the devices on it that are not found otherwise.
 fn isa() -> Bytes {
     let mut devices = Bytes(Vec::new());
@@ -261,16 +267,10 @@ fn isa() -> Bytes {
         aml::Device::new(Path::new(name), vec![&id, &resources]).to_aml_bytes(&mut devices);
     };
     let line = |irq: u32| Interrupt::new(true, true, false, false, irq);
-    let range = |range: &std::ops::Range<u64>| {
-        IO::new(range.start as u16, range.start as u16, 1, (range.end - range.start) as u8)
-    };
-    device("COM1", "PNP0501", vec![&range(&port::COM1), &line(irq::COM1)]);
-    device("RTC_", "PNP0B00", vec![&range(&port::CMOS), &line(irq::RTC)]);
-    device(
-        "KBD_",
-        "PNP0303",
-        vec![&IO::new(0x60, 0x60, 1, 1), &IO::new(0x64, 0x64, 1, 1), &line(irq::KEYBOARD)],
-    );
+    device("COM1", "PNP0501", vec![&io(&port::COM1), &line(irq::COM1)]);
+    device("RTC_", "PNP0B00", vec![&io(&port::CMOS), &line(irq::RTC)]);
+    let (data, command) = (io(&port::KEYBOARD), io(&port::KEYBOARD_COMMAND));
+    device("KBD_", "PNP0303", vec![&data, &command, &line(irq::KEYBOARD)]);
     device("MOU_", "PNP0F13", vec![&line(irq::MOUSE)]);
     let address = Name::new(Path::new("_ADR"), &0x0001_0000_u32);
     let mut bridge = Bytes(Vec::new());
@@ -286,7 +286,7 @@ impl Aml for Bytes {
 
 /// Memory that belongs to no device: the memory-mapped configuration space, the HPET.
 fn reserved(body: &mut Bytes) {
-    let fixed = |range: &std::ops::Range<u64>| {
+    let fixed = |range: &Range<u64>| {
         aml::Memory32Fixed::new(true, range.start as u32, (range.end - range.start) as u32)
     };
     let id = Name::new(Path::new("_HID"), &EISAName::new("PNP0C02"));

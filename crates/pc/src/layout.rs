@@ -101,9 +101,9 @@ pub(crate) mod port {
     pub(crate) const PORT_A: Range<u64> = 0x92..0x93;
     /// The first serial port.
     pub(crate) const COM1: Range<u64> = 0x3f8..0x400;
-    /// The keyboard controller: data, and at the fifth port command and status.
+    /// The keyboard controller's data.
     pub(crate) const KEYBOARD: Range<u64> = 0x60..0x61;
-    /// Its other port.
+    /// Its commands and status.
     pub(crate) const KEYBOARD_COMMAND: Range<u64> = 0x64..0x65;
     /// How software turns ACPI on.
     pub(crate) const APM: Range<u64> = 0xb2..0xb4;
@@ -118,6 +118,8 @@ pub(crate) mod port {
     pub(crate) const ACPI_PM: u64 = 0x600;
     /// PCI configuration.
     pub(crate) const PCI: Range<u64> = 0xcf8..0xd00;
+    /// The reset control register, in the midst of those.
+    pub(crate) const RESET: u64 = 0xcf9;
     /// The firmware configuration device.
     pub(crate) const FW_CFG: Range<u64> = 0x510..0x51c;
     /// Where SeaBIOS writes its log.

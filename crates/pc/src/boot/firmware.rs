@@ -2,7 +2,7 @@
 //! configuration device (its keys and file names are those that SeaBIOS and OVMF know, listed in
 //! the specification `fw_cfg` of the device and in SeaBIOS's `paravirt.h`).
 
-use super::map::RAM;
+use super::map::{RAM, Range};
 use super::{BootError, read, u16_at};
 use crate::Options;
 use crate::acpi::Tables;
@@ -141,13 +141,8 @@ fn command(number: u32, fields: &[&[u8]]) -> Vec<u8> {
 fn e820(memory: u64) -> Vec<u8> {
     let high = memory.saturating_sub(layout::LOW_END);
     let ranges = [(0, memory - high), (layout::HIGH, high)];
-    let mut map = Vec::new();
-    for (start, len) in ranges.into_iter().filter(|(_, len)| *len != 0) {
-        map.extend(start.to_le_bytes());
-        map.extend(len.to_le_bytes());
-        map.extend(RAM.to_le_bytes());
-    }
-    map
+    let ranges = ranges.into_iter().filter(|(_, len)| *len != 0);
+    ranges.flat_map(|(start, len)| Range { start, len, kind: RAM }.bytes()).collect()
 }
 
 #[cfg(test)]

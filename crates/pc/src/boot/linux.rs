@@ -119,10 +119,7 @@ pub(crate) fn load(image: &Image<'_>, ram: &Ram) -> Result<Entry, BootError> {
     let map = memory_map(memory);
     put(field::E820_COUNT, &[map.len() as u8]);
     for (n, range) in map.iter().enumerate() {
-        let at = field::E820 + 20 * n;
-        put(at, &range.start.to_le_bytes());
-        put(at + 8, &range.len.to_le_bytes());
-        put(at + 16, &range.kind.to_le_bytes());
+        put(field::E820 + 20 * n, &range.bytes());
     }
     ram.write(PARAMS, &params)?;
 
