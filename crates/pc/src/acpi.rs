@@ -25,6 +25,13 @@ const OEM: [u8; 6] = *b"MYNAH ";
 const OEM_TABLE: [u8; 8] = *b"MYNAHPC ";
 const REVISION: u32 = 1;
 
+/// Where the root has the addresses of the RSDT and of the XSDT, 4 and 8 bytes.
+pub(crate) const RSDT_ADDRESS: usize = 16;
+/// See [`RSDT_ADDRESS`].
+pub(crate) const XSDT_ADDRESS: usize = 24;
+/// Where the root has checksums, and of how many bytes from its start.
+pub(crate) const ROOT_CHECKSUMS: [(usize, usize); 2] = [(8, 20), (32, 36)];
+
 /// All tables but the root, one after the other, each at a multiple of 64.
 pub(crate) struct Tables {
     /// The physical address of their first byte.
@@ -36,6 +43,8 @@ pub(crate) struct Tables {
     pub(crate) places: Vec<Range<usize>>,
     /// The address of the XSDT, which leads to the others.
     xsdt: u64,
+    /// The address of the RSDT, which does so for those who know no 64-bit addresses.
+    rsdt: u64,
 }
 
 /// Bytes of a table.
@@ -50,8 +59,8 @@ impl AmlSink for Bytes {
 impl Tables {
     /// The tables of a machine with `cpus` vCPUs, for this address.
     pub(crate) fn new(base: u64, cpus: usize) -> Tables {
-        let mut tables =
-            Tables { base, bytes: Vec::new(), pointers: Vec::new(), places: Vec::new(), xsdt: 0 };
+        let (bytes, pointers, places) = (Vec::new(), Vec::new(), Vec::new());
+        let mut tables = Tables { base, bytes, pointers, places, xsdt: 0, rsdt: 0 };
         let facs = tables.add(&FACS::new(), &[]);
         // It has no checksum.
         tables.places.clear();
@@ -64,10 +73,13 @@ impl Tables {
         mcfg.add_ecam(layout::ECAM.start, 0, 0, 0);
         let mcfg = tables.add(&mcfg, &[]);
         let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
+        let mut rsdt = Sdt::new(*b"RSDT", 36, 1, OEM, OEM_TABLE, REVISION);
         for table in [fadt, madt, hpet, mcfg] {
             xsdt.add_entry(table);
+            rsdt.append(table as u32);
         }
         tables.xsdt = tables.add(&xsdt, &[(36, 8), (44, 8), (52, 8), (60, 8)]);
+        tables.rsdt = tables.add(&rsdt, &[(36, 4), (40, 4), (44, 4), (48, 4)]);
         tables
     }
 
@@ -87,7 +99,14 @@ impl Tables {
     pub(crate) fn rsdp(&self) -> Vec<u8> {
         let mut bytes = Bytes(Vec::new());
         Rsdp::new(OEM, self.xsdt).to_aml_bytes(&mut bytes);
-        bytes.0
+        let mut bytes = bytes.0;
+        bytes[RSDT_ADDRESS..RSDT_ADDRESS + 4].copy_from_slice(&(self.rsdt as u32).to_le_bytes());
+        for (checksum, len) in ROOT_CHECKSUMS {
+            bytes[checksum] = 0;
+            let sum = bytes[..len].iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+            bytes[checksum] = sum.wrapping_neg();
+        }
+        bytes
     }
 }
 
@@ -323,6 +342,10 @@ mod tests {
         }
         let rsdp = tables.rsdp();
         assert_eq!(rsdp[24..32], tables.xsdt.to_le_bytes());
+        assert_eq!(rsdp[16..20], (tables.rsdt as u32).to_le_bytes());
+        for len in [20, 36] {
+            assert_eq!(rsdp[..len].iter().fold(0_u8, |sum, b| sum.wrapping_add(*b)), 0, "{len}");
+        }
         assert_eq!(rsdp.len(), 36);
     }
 }

@@ -5,7 +5,7 @@
 use super::map::{RAM, Range};
 use super::{BootError, read, u16_at};
 use crate::Options;
-use crate::acpi::Tables;
+use crate::acpi::{ROOT_CHECKSUMS, RSDT_ADDRESS, Tables, XSDT_ADDRESS};
 use crate::layout;
 use mynah_bus::Ram;
 use mynah_devices::fw_cfg::Items;
@@ -104,14 +104,14 @@ fn add_acpi(items: &mut Items, cpus: usize) {
         script.extend(command(2, &[&name(file), &name(TABLES), &at, &[width]]));
     };
     tables.pointers.iter().for_each(|&(at, width)| pointer(TABLES, at, width));
-    pointer(ROOT, 24, 8);
+    pointer(ROOT, RSDT_ADDRESS, 4);
+    pointer(ROOT, XSDT_ADDRESS, 8);
     let mut sum = |file, at: usize, start: usize, len: usize| {
         let [at, start, len] = [at, start, len].map(|n| (n as u32).to_le_bytes());
         script.extend(command(3, &[&name(file), &at, &start, &len]));
     };
     tables.places.iter().for_each(|place| sum(TABLES, place.start + 9, place.start, place.len()));
-    sum(ROOT, 8, 0, 20);
-    sum(ROOT, 32, 0, 36);
+    ROOT_CHECKSUMS.into_iter().for_each(|(at, len)| sum(ROOT, at, 0, len));
     items.add_file(ROOT, tables.rsdp());
     items.add_file(TABLES, tables.bytes);
     items.add_file("etc/table-loader", script);
