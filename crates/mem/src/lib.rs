@@ -14,7 +14,7 @@ mod tlb;
 pub use flat::Flat;
 pub use host::signal::HostFault;
 pub use paged::{Page, Paged, Walk};
-pub use phys::{Io, Phys, Ram};
+pub use phys::{Io, Phys, Ram, Rights};
 pub use tlb::TlbEntry;
 
 /// What an access wants.

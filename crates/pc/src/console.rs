@@ -1,4 +1,4 @@
-//! The terminal as the machine's serial console.
+//! The terminal as the machine's serial console, or as its keyboard.
 //!
 //! Ctrl-A is the escape: X ends the machine, H helps, Ctrl-A again is sent as it is.
 
@@ -35,8 +35,30 @@ const ESCAPE: u8 = 1;
 
 /// Where what is typed goes.
 struct Target {
-    uart: SharedUart,
+    input: Input,
     quit: Box<dyn Fn() + Send>,
+}
+
+/// What takes what is typed.
+pub(crate) enum Input {
+    /// The serial port, as it has room.
+    Uart(SharedUart),
+    /// The keyboard.
+    Keyboard(Box<dyn FnMut(&[u8]) + Send>),
+    /// Nothing.
+    Nowhere,
+}
+
+impl Input {
+    /// Takes some of `bytes`; how many.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Input::Uart(uart) => return uart.lock().receive(bytes),
+            Input::Keyboard(typist) => typist(bytes),
+            Input::Nowhere => {}
+        }
+        bytes.len()
+    }
 }
 
 /// Standard input, which is typed into one machine after the other.
@@ -59,9 +81,9 @@ impl Console {
         Console(keys)
     }
 
-    /// What is typed from now on goes to `uart`; Ctrl-A X calls `quit`.
-    pub(crate) fn connect(&self, uart: SharedUart, quit: impl Fn() + Send + 'static) {
-        *self.0.target.lock() = Some(Target { uart, quit: Box::new(quit) });
+    /// What is typed from now on goes to `input`; Ctrl-A X calls `quit`.
+    pub(crate) fn connect(&self, input: Input, quit: impl Fn() + Send + 'static) {
+        *self.0.target.lock() = Some(Target { input, quit: Box::new(quit) });
         self.0.connected.notify_all();
     }
 
@@ -104,10 +126,10 @@ impl Keys {
     }
 
     /// Calls `act` with the machine, once there is one.
-    fn with<T>(&self, act: impl FnOnce(&Target) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut Target) -> T) -> T {
         let mut target = self.target.lock();
         loop {
-            match &*target {
+            match &mut *target {
                 Some(target) => return act(target),
                 None => self.connected.wait(&mut target),
             }
@@ -117,7 +139,7 @@ impl Keys {
     /// Hands on `bytes`, as they are taken.
     fn send(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let taken = self.with(|target| target.uart.lock().receive(bytes));
+            let taken = self.with(|target| target.input.take(bytes));
             bytes = &bytes[taken..];
             if taken == 0 {
                 std::thread::sleep(std::time::Duration::from_millis(1));
@@ -130,11 +152,6 @@ impl Keys {
 pub(crate) fn show(bytes: &[u8]) {
     let mut output = std::io::stdout().lock();
     let _ = output.write_all(bytes).and_then(|()| output.flush());
-}
-
-/// A sink for the serial port's output.
-pub(crate) fn sink() -> impl FnMut(&[u8]) + Send + 'static {
-    |bytes: &[u8]| show(bytes)
 }
 
 /// What the uart is shared as.

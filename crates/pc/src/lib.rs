@@ -9,18 +9,25 @@ mod board;
 mod boot;
 mod buses;
 mod console;
+mod display;
 mod drives;
+mod keyboard;
 mod layout;
 mod processor;
+mod screen;
+mod serial;
 mod terminal;
 
 pub use board::End;
 pub use boot::BootError;
 pub use console::Console;
+pub use display::Display;
 pub use drives::{Drive, Interface};
+pub use serial::Serial;
 
 use board::Board;
 use buses::ApicRegisters;
+use console::Input;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
 use mynah_x86::cpuid::Identity;
@@ -40,6 +47,12 @@ pub struct Options {
     pub firmware: Option<PathBuf>,
     /// A file for the log that firmware writes to port 402h.
     pub firmware_log: Option<PathBuf>,
+    /// The BIOS of the display adapter; without one, that which lies beside the firmware.
+    pub vga_firmware: Option<PathBuf>,
+    /// Where the serial port leads.
+    pub serial: Serial,
+    /// Where the display is shown.
+    pub display: Display,
     /// A kernel to start; without one and without firmware, [`Machine::GUEST`].
     pub kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk.
@@ -59,6 +72,8 @@ pub struct Machine {
     board: Arc<Board>,
     engine: Arc<Engine<Guest>>,
     entry: boot::Entry,
+    serial: Serial,
+    display: Display,
 }
 
 impl Machine {
@@ -75,10 +90,7 @@ impl Machine {
         // As firmware leaves it, and as the processor that starts is after reset.
         board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
         let entry = match &board.rom {
-            Some(rom) => {
-                boot::firmware::shadow(rom, &board.ram)?;
-                boot::Entry::Reset
-            }
+            Some(_) => boot::Entry::Reset,
             None => Machine::load(options, &board)?,
         };
         mynah_mem::host::signal::install(None);
@@ -96,7 +108,8 @@ impl Machine {
                 phys.wrote(range);
             }
         });
-        Ok(Machine { board, engine, entry })
+        let (serial, display) = (options.serial.clone(), options.display);
+        Ok(Machine { board, engine, entry, serial, display })
     }
 
     /// Puts the kernel into memory, and the tables that firmware would make.
@@ -122,14 +135,26 @@ impl Machine {
         &self.board.notes
     }
 
-    /// Runs the machine, with the terminal as its serial console, until it ends.
+    /// Runs the machine, with the terminal as its serial console or as its display and keyboard,
+    /// until it ends.
     pub fn run(&self, console: &Console) -> End {
         let terminal = console::Terminal::raw();
         let board = &self.board;
         let timers = board.timers.clone();
         let timer_thread = std::thread::spawn(move || timers.serve());
         let input = board.clone();
-        console.connect(board.uart.clone(), move || input.end(End::Quit));
+        let target = match (self.display, &self.serial) {
+            (Display::Text, _) => {
+                Input::Keyboard(Box::new(keyboard::typist(board.keyboard.clone())))
+            }
+            (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone()),
+            (Display::None, _) => Input::Nowhere,
+        };
+        console.connect(target, move || input.end(End::Quit));
+        let screen = (self.display == Display::Text).then(|| {
+            let board = board.clone();
+            std::thread::spawn(move || display::show(&board))
+        });
         board.timers.start();
         // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
         let ticks = mynah_x86::State::power_on().tsc();
@@ -150,8 +175,14 @@ impl Machine {
             let _ = thread.join();
         }
         let _ = timer_thread.join();
+        screen.map(|thread| thread.join());
         drop(terminal);
         end
+    }
+
+    /// A picture of the screen, as a file in PNG format.
+    pub fn screenshot(&self) -> Vec<u8> {
+        screen::png(&self.board.screen().image())
     }
 
     /// What the tiers did so far.

@@ -3,7 +3,7 @@
 use mynah_guest::{Cpu, Fault, Guest, Lifted, Ports};
 use mynah_interp::{Outcome, OwnedCode};
 use mynah_ir::{BlockKey, Builder, End};
-use mynah_mem::{Io, Memory, Paged, Phys, Ram};
+use mynah_mem::{Io, Memory, Paged, Phys, Ram, Rights};
 use mynah_x86::events::{Due, Event, Shutdown, attend, deliver};
 use mynah_x86::paging::Walker;
 use mynah_x86::segment::{CS, Segment};
@@ -86,7 +86,7 @@ impl Machine {
         // Leaked: the memory stays for as long as anything may point there.
         let host = vec![0u8; RAM + PAGE as usize].leak().as_ptr() as u64;
         let host = host.next_multiple_of(PAGE);
-        let ram = Ram { start: 0, len: RAM as u64, host, read_only: false };
+        let ram = Ram { start: 0, len: RAM as u64, host, rights: Rights::ALL, behind: None };
         let phys = Phys::new(vec![ram], Arc::new(Nothing));
         let memory = Paged::new(Walker::default(), phys.clone());
         let mut cpu = Cpu::new(memory);
