@@ -79,6 +79,12 @@ fn the_monitor_answers_over_a_socket() {
     has(&monitor.ask("info mem"), &["Paging is off"]);
     has(&monitor.ask("nonsense"), &["`nonsense` is no command: `help` lists them."]);
 
+    let picture = path.with_extension("png");
+    assert_eq!(monitor.ask(&format!("screendump {}", picture.display())), "");
+    assert!(std::fs::read(&picture).is_ok_and(|file| file.starts_with(b"\x89PNG")));
+    std::fs::remove_file(&picture).expect("it was written");
+    has(&monitor.ask("screendump /nowhere/screen.png"), &["/nowhere/screen.png: No such file"]);
+
     // Time stands while the machine is stopped, and a guest that is stopped says nothing.
     assert_eq!(monitor.ask("stop"), "");
     let before = monitor.ask("info status");

@@ -3,7 +3,9 @@
 use crate::run::TierName;
 use mynah_disk::Format;
 use mynah_engine::Config;
-use mynah_pc::{Address, Console, Drive, End, Focus, Interface, Machine, Panel, Switch, Width};
+use mynah_pc::{
+    Address, Console, Display, Drive, End, Focus, Interface, Machine, Panel, Serial, Switch, Width,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +26,10 @@ pub(crate) struct Options {
     /// Write the firmware's log (what it writes to port 402h) to FILE
     #[arg(long, value_name = "FILE", requires = "firmware")]
     firmware_log: Option<PathBuf>,
+    /// The BIOS of the display adapter; without this, vgabios-stdvga.bin beside the firmware if
+    /// there is one
+    #[arg(long, value_name = "FILE", requires = "firmware")]
+    vga_firmware: Option<PathBuf>,
     /// A kernel to start: Linux (bzImage), multiboot, or ELF with a PVH entry (vmlinux)
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -50,6 +56,16 @@ pub(crate) struct Options {
     /// Write all frames of the network to FILE, for tcpdump and wireshark
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
+    /// Where the display is shown: nowhere, or in the terminal, whose keys are then the machine's
+    #[arg(long, value_enum, default_value_t, value_name = "DISPLAY")]
+    display: DisplayName,
+    /// Where the serial port leads: `stdio`, `none`, or a file for what it says [default: stdio, or
+    /// none with --display text]
+    #[arg(long, value_name = "SERIAL", value_parser = serial)]
+    serial: Option<Serial>,
+    /// At the end, write a picture of the screen to FILE, in PNG format
+    #[arg(long, value_name = "FILE")]
+    screenshot: Option<PathBuf>,
     /// Memory: a number of MiB, or with K, M or G behind it
     #[arg(long, short, value_name = "SIZE", default_value = "256M", value_parser = memory)]
     memory: u64,
@@ -96,6 +112,23 @@ Examples:
                                                     then: gdb -ex 'target remote :1234' vmlinux
   mynah boot --kernel xen --initrd \"vmlinuz quiet,initrd.img\"
                                                     a multiboot kernel and its modules";
+
+/// The display of the command line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+enum DisplayName {
+    #[default]
+    None,
+    Text,
+}
+
+impl From<DisplayName> for Display {
+    fn from(name: DisplayName) -> Display {
+        match name {
+            DisplayName::None => Display::None,
+            DisplayName::Text => Display::Text,
+        }
+    }
+}
 
 /// The network of the command line.
 #[derive(Clone, Debug)]
@@ -149,6 +182,15 @@ fn gdb(text: &str) -> Result<Gdb, String> {
         None => (text, Width::Full),
     };
     Ok(Gdb { address: Address::parse(address)?, width })
+}
+
+/// Never an error, as any text is a file's name.
+fn serial(text: &str) -> Result<Serial, std::convert::Infallible> {
+    Ok(match text {
+        "stdio" => Serial::Stdio,
+        "none" => Serial::None,
+        file => Serial::File(file.into()),
+    })
 }
 
 fn disk(text: &str) -> Result<Drive, String> {
@@ -235,6 +277,16 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         crate::complain("a disk needs something that starts it: --firmware or --kernel");
         return ExitCode::FAILURE;
     }
+    let display = options.display.into();
+    let serial = match (&options.serial, display) {
+        (None, Display::None) => Serial::Stdio,
+        (None, Display::Text) => Serial::None,
+        (Some(Serial::Stdio), Display::Text) => {
+            crate::complain("the terminal is either the display or the serial port: --serial FILE");
+            return ExitCode::FAILURE;
+        }
+        (Some(serial), _) => serial.clone(),
+    };
     let panel = match options.panel() {
         Ok(panel) => panel,
         Err(error) => {
@@ -252,6 +304,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             cpus: options.smp.into(),
             firmware: options.firmware.clone(),
             firmware_log: options.firmware_log.clone(),
+            vga_firmware: options.vga_firmware.clone(),
+            serial: serial.clone(),
+            display,
             kernel: options.kernel.clone(),
             initrd: options.initrd.clone(),
             append: options.append.clone(),
@@ -278,6 +333,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
+        if let Some(path) = &options.screenshot
+            && let Err(error) = std::fs::write(path, machine.screenshot())
+        {
+            crate::complain(&format!("{}: {error}", path.display()));
+        }
         if options.stats {
             crate::tell(&machine.stats().to_string());
         }

@@ -290,12 +290,6 @@ impl Function for Piix4Pm {
         &mut self.config
     }
 
-    fn read(&mut self, _: u8, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-
-    fn write(&mut self, _: u8, _: u64, _: u8, _: u64) {}
-
     fn reset(&mut self) {
         self.update();
         self.pm.lock().reset();

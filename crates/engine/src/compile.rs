@@ -2,12 +2,12 @@
 
 use crate::stats::add;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::table::{PAGE, Translation};
+use crate::table::Translation;
 use crate::{Engine, Tier, translate};
 use mynah_guest::Guest;
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{CodeCache, Compiler, Effort, MAX_BLOCKS, Site, Unit};
-use mynah_mem::Memory;
+use mynah_mem::{Memory, PAGE};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -172,14 +172,11 @@ impl<G: Guest> Engine<G> {
                 let key = BlockKey { pc, ..head.key() };
                 let Some(at) = beside(head, pc) else { continue };
                 let Some(found) = table.get(key, at) else { continue };
-                if !found.is_linkable() {
-                    continue;
-                }
                 let known = members.iter().any(|m| m.key() == key);
                 let room = insts + found.code.guest_insts <= MAX_UNIT_INSTS;
                 let room = room && members.len() < MAX_BLOCKS;
-                let fits = room && found.compare.is_none() && !is_big_unit(found);
-                if !known && fits && self.is_lukewarm(found) {
+                let fits = room && found.is_linkable() && found.compare.is_none();
+                if !known && fits && !is_big_unit(found) && self.is_lukewarm(found) {
                     insts += found.code.guest_insts;
                     members.push(found);
                 }

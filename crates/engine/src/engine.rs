@@ -4,13 +4,14 @@ use crate::compile::Compile;
 use crate::shared::Shared;
 use crate::stats::{Counters, Stats, add};
 use crate::sync::{Mutex, RwLock};
-use crate::table::{PAGE, Table, Translation};
+use crate::table::{Table, Translation};
 use crate::translate::Origin;
 use crate::{CodeSource, Event, translate};
 use hashbrown::HashSet;
 use mynah_guest::{Guest, MemFault};
 use mynah_ir::BlockKey;
 use mynah_jit::HelperAddress;
+use mynah_mem::PAGE;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
@@ -140,8 +141,8 @@ impl<G: Guest> Engine<G> {
         now[..] == bytes[..]
     }
 
-    /// Forgets all translations of code in `range` (addresses as [`CodeSource`] knows them). When it returns, no
-    /// vCPU starts to execute one of them again; those inside one leave it soon.
+    /// Forgets all translations of code in `range` (addresses as [`CodeSource`] knows them). When it
+    /// returns, no vCPU starts to execute one of them again; those inside one leave it soon.
     pub fn invalidate(&self, range: Range<u64>) {
         let retired = self.table.write().invalidate(range);
         self.forget(&retired);

@@ -6,13 +6,10 @@ use mynah_guest::Guest;
 use mynah_interp::Code;
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{LinkSlot, Unit};
-use mynah_mem::Memory;
+use mynah_mem::{Memory, PAGE};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-/// Code pages are watched and invalidated in units of this many bytes.
-pub(crate) const PAGE: u64 = 4096;
 
 /// Where a block's code is, as [`mynah_mem::Memory::locate`] says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

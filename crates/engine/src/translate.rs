@@ -1,12 +1,12 @@
 //! From guest bytes to a translation.
 
-use crate::table::{PAGE, Place, Translation};
+use crate::table::{Place, Translation};
 use crate::{CodeSource, Watch};
 use hashbrown::HashSet;
 use mynah_guest::{Fault, Guest, Lifted, MemFault};
 use mynah_interp::OwnedCode;
 use mynah_ir::{Block, BlockKey, Builder, End};
-use mynah_mem::{Access, Cause, Memory};
+use mynah_mem::{Access, Cause, Memory, PAGE};
 
 /// The most guest instructions in one block.
 const MAX_INSTS: u32 = 64;

@@ -7,15 +7,12 @@
 use crate::step::Step;
 use mynah_guest::{Guest, JumpEntry};
 use mynah_ir::{Block, BlockKey, Recover};
-use mynah_mem::Memory;
+use mynah_mem::{Memory, PAGE};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
-
-/// What moves together when address translation changes, in bytes.
-const PAGE: u64 = 4096;
 
 /// A block ready to be interpreted: immutable but for its links and counters. Its steps, and behind
 /// them its links, lie in the same piece of memory: cold code costs what the host's caches do not

@@ -1,13 +1,14 @@
 //! A debugger of the process: `mynah run --gdb`.
 
 use crate::abi::Abi;
-use crate::space::{PAGE, Space};
+use crate::space::Space;
 use crate::thread::Thread;
 use crate::{Errno, Error, host, signal};
 use mynah_debug::gdb::{self, Width};
 use mynah_debug::{Address, Control, Machine, Next, Seat, Stop, Switch};
 use mynah_engine::{Engine, Event, Flow};
 use mynah_guest::{Core, Cpu};
+use mynah_mem::PAGE;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

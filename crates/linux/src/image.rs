@@ -2,9 +2,10 @@
 
 use crate::abi::Info;
 use crate::error::Error;
-use crate::space::{PAGE, Space};
+use crate::space::Space;
 use crate::{Errno, Options, host};
 use mynah_loader::{Elf, Placement};
+use mynah_mem::PAGE;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsRawFd;

@@ -6,15 +6,12 @@
 
 use crate::{Errno, host};
 use mynah_engine::{CodeSource, Watch};
-use mynah_mem::{Access, Cause, Flat, MemFault, Memory as _, Unit};
+use mynah_mem::{Access, Cause, Flat, MemFault, Memory as _, PAGE, Unit};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-
-/// Bytes of a page.
-pub(crate) const PAGE: u64 = 4096;
 
 /// Write faults on a page after which its writes are no longer caught.
 const MAX_FAULTS: u8 = 16;

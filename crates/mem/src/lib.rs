@@ -14,7 +14,7 @@ mod tlb;
 pub use flat::Flat;
 pub use host::signal::HostFault;
 pub use paged::{Page, Paged, Walk};
-pub use phys::{Io, Phys, Ram};
+pub use phys::{Io, Phys, Ram, Rights};
 pub use tlb::TlbEntry;
 
 /// What an access wants.
@@ -117,6 +117,10 @@ units! {
     u64: load64 store64 try_load64 try_store64;
     u128: load128 store128 try_load128 try_store128;
 }
+
+/// Bytes of a page: what is mapped, protected and watched together, and what moves together when the
+/// translation of addresses changes.
+pub const PAGE: u64 = 4096;
 
 /// What code may no longer be where [`Memory::locate`] said.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

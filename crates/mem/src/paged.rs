@@ -1,8 +1,7 @@
 //! The system machine's memory: page tables, and a TLB before them.
 
-use crate::phys::PAGE;
 use crate::tlb::{Fill, Tlb};
-use crate::{Access, Cause, MemFault, Memory, Moved, Phys, Unit, host};
+use crate::{Access, Cause, MemFault, Memory, Moved, PAGE, Phys, Unit, host};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -114,28 +113,28 @@ impl<W: Walk> Paged<W> {
             (0..page.span.div_ceil(LARGE)).for_each(|n| self.large.insert(first / LARGE + n));
         }
         let pa = self.phys.masked(page.pa);
-        let Some((host, writable)) = self.phys.host(pa) else {
-            return Ok(Target::Io(pa + va % PAGE));
+        let backing = self.phys.backing(pa);
+        let host = match (access, backing.read, backing.write) {
+            (Access::Write, _, Some(host)) => host,
+            (Access::Write, Some(_), None) => return Ok(Target::Nowhere),
+            (Access::Read | Access::Fetch, Some(host), _) => host,
+            (_, None, _) => return Ok(Target::Io(pa + va % PAGE)),
         };
-        let write = access == Access::Write && writable;
         self.tlb.fill(
             self.space,
             va,
             host,
             page.global,
             Fill {
-                read: access != Access::Fetch,
+                read: access != Access::Fetch && backing.read == Some(host),
                 // Filled before it is asked whether there is code: whoever declares code after this
                 // finds the entry.
-                write: write && page.writable,
+                write: access == Access::Write && page.writable,
                 fetch: access == Access::Fetch,
                 slow: false,
             },
         );
         if access == Access::Write {
-            if !writable {
-                return Ok(Target::Nowhere);
-            }
             if self.phys.has_code(pa) {
                 let slow = Fill { write: page.writable, slow: true, ..Fill::default() };
                 self.tlb.fill(self.space, va, host, page.global, slow);

@@ -1,9 +1,9 @@
 //! Guest-physical memory: RAM, ROM, and everything else, which is I/O.
 
 use crate::tlb::Tlb;
-use crate::{Unit, host};
+use crate::{Access, PAGE, Unit, host};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Memory-mapped I/O: what answers at physical addresses that are no memory.
@@ -24,8 +24,41 @@ pub struct Ram {
     /// Host address of its first byte; the memory there stays mapped for as long as the [`Phys`]
     /// lives.
     pub host: u64,
-    /// Whether the guest may not write it: writes go nowhere.
-    pub read_only: bool,
+    /// Whether the guest reaches it, before any [`Phys::set_rights`].
+    pub rights: Rights,
+    /// Host address of the ROM that is read where the guest cannot read the memory; without one
+    /// there is I/O. It stays mapped as the memory does.
+    pub behind: Option<u64>,
+}
+
+/// How a guest reaches an area of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rights {
+    /// Reads find the memory, and not what is behind it.
+    pub read: bool,
+    /// Writes go to the memory. Otherwise they go nowhere, or to I/O where reads do.
+    pub write: bool,
+}
+
+impl Rights {
+    fn bits(self) -> u8 {
+        u8::from(self.read) | u8::from(self.write) << 1
+    }
+
+    /// Those of RAM.
+    pub const ALL: Rights = Rights { read: true, write: true };
+    /// Those of ROM.
+    pub const READ: Rights = Rights { read: true, write: false };
+    /// Those of memory that is switched off.
+    pub const NONE: Rights = Rights { read: false, write: false };
+}
+
+/// What is behind a physical address: host addresses. Where nothing is read there is I/O; where
+/// there is something to be read but not to be written, writes are lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Backing {
+    pub(crate) read: Option<u64>,
+    pub(crate) write: Option<u64>,
 }
 
 /// Called with the range of physical addresses whose translated bytes are written otherwise than by
@@ -45,12 +78,12 @@ pub struct Phys {
 
 struct Area {
     ram: Ram,
+    /// Bit 0: reads find the memory, bit 1: writes do.
+    rights: AtomicU8,
     /// For each page, which of its 64 lines of 64 bytes hold translated code.
     code: Box<[AtomicU64]>,
 }
 
-/// Bytes of a page.
-pub(crate) const PAGE: u64 = 4096;
 /// Bytes of a line, the unit in which code is known to be there.
 const LINE: u64 = 64;
 
@@ -71,8 +104,11 @@ impl Phys {
         assert!(whole, "memory is made of whole pages");
         let apart = ram.windows(2).all(|w| w[0].start + w[0].len <= w[1].start);
         assert!(apart, "areas of memory overlap");
-        let area =
-            |ram: Ram| Area { ram, code: (0..ram.len / PAGE).map(|_| AtomicU64::new(0)).collect() };
+        let area = |ram: Ram| Area {
+            ram,
+            rights: AtomicU8::new(ram.rights.bits()),
+            code: (0..ram.len / PAGE).map(|_| AtomicU64::new(0)).collect(),
+        };
         Arc::new(Phys {
             ram: ram.into_iter().map(area).collect(),
             io,
@@ -99,6 +135,15 @@ impl Phys {
         self.mask.load(Ordering::SeqCst) == u64::MAX
     }
 
+    /// Changes how the guest reaches the areas that lie in `range`. The caller flushes the TLBs of all
+    /// vCPUs. Translations stay, as code is known by the memory that it is in.
+    pub fn set_rights(&self, range: Range<u64>, rights: Rights) {
+        let within = |ram: &Ram| range.start <= ram.start && ram.start + ram.len <= range.end;
+        for area in self.ram.iter().filter(|area| within(&area.ram)) {
+            area.rights.store(rights.bits(), Ordering::SeqCst);
+        }
+    }
+
     pub(crate) fn register(&self, tlb: &Arc<Tlb>) {
         let mut tlbs = lock(&self.tlbs);
         tlbs.retain(|t| t.strong_count() > 0);
@@ -117,13 +162,21 @@ impl Phys {
         (pa - area.ram.start < area.ram.len).then_some(area)
     }
 
-    /// The host address of the memory at `pa`, and whether it may be written. `pa` is masked.
-    pub(crate) fn host(&self, pa: u64) -> Option<(u64, bool)> {
-        let area = self.area(pa)?;
-        Some((area.ram.host + (pa - area.ram.start), !area.ram.read_only))
+    /// What is at `pa`, which is masked.
+    pub(crate) fn backing(&self, pa: u64) -> Backing {
+        let Some(area) = self.area(pa) else { return Backing { read: None, write: None } };
+        let offset = pa - area.ram.start;
+        let memory = Some(area.ram.host + offset);
+        let rights = area.rights.load(Ordering::SeqCst);
+        let behind = || area.ram.behind.map(|host| host + offset);
+        Backing {
+            read: if rights & 1 != 0 { memory } else { behind() },
+            write: if rights & 2 != 0 { memory } else { None },
+        }
     }
 
-    /// The physical address of the memory at host address `host`.
+    /// The physical address of the memory at host address `host`: that of its own area, wherever
+    /// else the guest sees it.
     pub(crate) fn at_host(&self, host: u64) -> u64 {
         let area = self.ram.iter().find(|area| host.wrapping_sub(area.ram.host) < area.ram.len);
         area.map_or(u64::MAX, |area| area.ram.start + (host - area.ram.host))
@@ -136,8 +189,8 @@ impl Phys {
     /// The value at `pa`, which is a multiple of its width: for walks of page tables.
     pub fn load<U: Unit>(&self, pa: u64) -> U {
         let pa = self.masked(pa);
-        match self.host(pa) {
-            Some((host, _)) => U::try_load(host).unwrap_or(U::narrow(u128::MAX)),
+        match self.backing(pa).read {
+            Some(host) => U::try_load(host).unwrap_or(U::narrow(u128::MAX)),
             None => self.read_io(pa),
         }
     }
@@ -145,13 +198,13 @@ impl Phys {
     /// Stores `value` at `pa`, which is a multiple of its width.
     pub fn store<U: Unit>(&self, pa: u64, value: U) {
         let pa = self.masked(pa);
-        match self.host(pa) {
-            Some((host, true)) => {
+        match self.backing(pa) {
+            Backing { write: Some(host), .. } => {
                 self.wrote(pa..pa + U::BYTES as u64);
                 let _ = value.try_store(host);
             }
-            Some(_) => {}
-            None => self.write_io(pa, value),
+            Backing { read: Some(_), .. } => {}
+            _ => self.write_io(pa, value),
         }
     }
 
@@ -159,22 +212,24 @@ impl Phys {
     /// value found: for accessed and dirty bits. Where there is no memory nothing is stored.
     pub fn compare_exchange(&self, pa: u64, bytes: u32, old: u64, new: u64) -> u64 {
         let pa = self.masked(pa);
-        match self.host(pa) {
-            Some((host, true)) => host::compare_exchange(host, bytes, old, new).unwrap_or(old),
-            _ => old,
+        match self.backing(pa).write {
+            Some(host) => host::compare_exchange(host, bytes, old, new).unwrap_or(old),
+            None => old,
         }
     }
 
-    /// Whether there is memory at `pa`, RAM or ROM.
-    pub fn is_memory(&self, pa: u64) -> bool {
-        self.host(self.masked(pa)).is_some()
+    /// Whether there is memory at `pa` that this access reaches.
+    pub fn is_memory(&self, pa: u64, access: Access) -> bool {
+        let backing = self.backing(self.masked(pa));
+        let host = if access == Access::Write { backing.write } else { backing.read };
+        host.is_some()
     }
 
     /// Copies memory at `pa` into `buffer`; zeros where there is none.
     pub fn read(&self, pa: u64, buffer: &mut [u8]) {
         for (i, byte) in buffer.iter_mut().enumerate() {
             let at = self.masked(pa.wrapping_add(i as u64));
-            *byte = self.host(at).and_then(|(host, _)| u8::try_load(host)).unwrap_or(0);
+            *byte = self.backing(at).read.and_then(u8::try_load).unwrap_or(0);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The TLB: where a page of virtual addresses lies in the host, as compiled code looks it up.
 
+use crate::PAGE;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is known of one page of virtual addresses (4 KiB). A tag is the page's address if accesses
@@ -21,9 +22,6 @@ const NONE: u64 = u64::MAX;
 
 /// Set in a write tag: the page may be written, the long way only.
 const SLOW: u64 = 1;
-
-/// What a fetch tag says of a page.
-const PAGE: u64 = !0xfff;
 
 impl TlbEntry {
     /// Entries for each space.
@@ -156,7 +154,7 @@ impl Tlb {
     #[inline(always)]
     fn index(space: u8, va: u64) -> usize {
         (space as usize % TlbEntry::SPACES) * TlbEntry::COUNT
-            + (va >> 12) as usize % TlbEntry::COUNT
+            + (va / PAGE) as usize % TlbEntry::COUNT
     }
 
     #[inline(always)]
@@ -166,7 +164,7 @@ impl Tlb {
 
     /// Adds what is known of the page of `va`, which lies at host address `host`.
     pub(crate) fn fill(&self, space: u8, va: u64, host: u64, global: bool, fill: Fill) {
-        let page = va & PAGE;
+        let page = va & !(PAGE - 1);
         let index = Tlb::index(space, va);
         let entry = &self.entries[index];
         let addend = host.wrapping_sub(page);
@@ -197,7 +195,7 @@ impl Tlb {
     /// Whether code is fetched from the page of `va`, and the page is global.
     pub(crate) fn fetches_global(&self, space: u8, va: u64) -> bool {
         let index = Tlb::index(space, va);
-        self.globals.has(index) && self.entries[index].fetches(va & PAGE)
+        self.globals.has(index) && self.entries[index].fetches(va & !(PAGE - 1))
     }
 
     /// Forgets all pages but (`globals` false) the global ones.
@@ -219,7 +217,7 @@ impl Tlb {
     pub(crate) fn slow_writes(&self, host: u64) {
         for entry in &self.entries {
             let tag = entry.write.load(Ordering::SeqCst);
-            if tag != NONE && entry.host(tag & PAGE) == host {
+            if tag != NONE && entry.host(tag & !(PAGE - 1)) == host {
                 // An entry that its vCPU changes at this moment is filled after it has looked at
                 // whether the page holds code.
                 let _ = entry.write.compare_exchange(

@@ -1,6 +1,6 @@
 //! Memory behind page tables: TLB, faults, devices, written code.
 
-use mynah_mem::{Access, Cause, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Walk};
+use mynah_mem::{Access, Cause, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Rights, Walk};
 use std::sync::{Arc, Mutex};
 
 const PAGE: u64 = 4096;
@@ -46,14 +46,23 @@ struct Rig {
     registers: Arc<Registers>,
 }
 
-/// Four pages of RAM at 0, one page of ROM at 8 pages; devices elsewhere.
+/// Four pages of RAM at 0, one page of ROM at 8 pages; at 6 pages a page of RAM that is switched off,
+/// behind which is the ROM. Devices are elsewhere.
 fn rig() -> Rig {
-    let backing: &'static mut [[u8; 4096]] = Vec::leak(vec![[0; 4096]; 6]);
+    let backing: &'static mut [[u8; 4096]] = Vec::leak(vec![[0; 4096]; 7]);
     let host = (backing.as_mut_ptr() as u64).next_multiple_of(PAGE);
-    let ram = Ram { start: 0, len: 4 * PAGE, host, read_only: false };
-    let rom = Ram { start: 8 * PAGE, len: PAGE, host: host + 4 * PAGE, read_only: true };
+    let area = |start: u64, pages, host, rights| Ram {
+        start: start * PAGE,
+        len: pages * PAGE,
+        host,
+        rights,
+        behind: None,
+    };
+    let rom = host + 4 * PAGE;
+    let shadow = Ram { behind: Some(rom), ..area(6, 1, host + 5 * PAGE, Rights::NONE) };
+    let areas = vec![area(0, 4, host, Rights::ALL), shadow, area(8, 1, rom, Rights::READ)];
     let registers = Arc::new(Registers::default());
-    let phys = Phys::new(vec![ram, rom], registers.clone());
+    let phys = Phys::new(areas, registers.clone());
     mynah_mem::host::signal::install(None);
     Rig { memory: Paged::new(Linear::default(), phys.clone()), phys, registers }
 }
@@ -206,4 +215,35 @@ fn the_address_line_at_bit_20_can_be_held_low() {
     assert_eq!(rig.phys.load::<u8>(1 << 20), 5);
     rig.phys.set_a20(true);
     assert_ne!(rig.phys.load::<u8>(1 << 20), 5);
+}
+
+#[test]
+fn memory_is_switched_on_in_front_of_rom() {
+    let mut rig = rig();
+    let (shadow, rom) = (BASE + 6 * PAGE, BASE + 8 * PAGE);
+    let home = rig.memory.locate(rom);
+    let set = |rig: &mut Rig, rights| {
+        rig.phys.set_rights(6 * PAGE..7 * PAGE, rights);
+        rig.memory.flush(true);
+    };
+    // Off: the ROM is there, code in it is the ROM's, and writes are lost.
+    assert_eq!(rig.memory.locate(shadow), home);
+    assert_eq!(rig.memory.store(shadow, 1_u8), Ok(()));
+    assert_eq!(rig.memory.load::<u8>(shadow), Ok(0));
+    // Writes go to memory while reads find the ROM.
+    set(&mut rig, Rights { read: false, write: true });
+    assert_eq!(rig.memory.store(shadow, 2_u8), Ok(()));
+    assert_eq!(rig.memory.load::<u8>(shadow), Ok(0));
+    assert_eq!(rig.phys.load::<u8>(6 * PAGE), 0);
+    set(&mut rig, Rights::READ);
+    assert_eq!(rig.memory.load::<u8>(shadow), Ok(2));
+    assert_eq!(rig.memory.store(shadow, 3_u8), Ok(()));
+    assert_eq!(rig.memory.load::<u8>(shadow), Ok(2));
+    assert_eq!(rig.memory.locate(shadow), Ok(6 * PAGE));
+    set(&mut rig, Rights::ALL);
+    assert_eq!(rig.memory.store(shadow, 3_u8), Ok(()));
+    assert_eq!(rig.memory.load::<u8>(shadow), Ok(3));
+    // The ROM has stayed as it is.
+    assert_eq!(rig.memory.load::<u8>(rom), Ok(0));
+    assert!(rig.registers.0.lock().expect("no test panics with it").is_empty());
 }

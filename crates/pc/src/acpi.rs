@@ -25,6 +25,13 @@ const OEM: [u8; 6] = *b"MYNAH ";
 const OEM_TABLE: [u8; 8] = *b"MYNAHPC ";
 const REVISION: u32 = 1;
 
+/// Where the root has the addresses of the RSDT and of the XSDT, 4 and 8 bytes.
+pub(crate) const RSDT_ADDRESS: usize = 16;
+/// See [`RSDT_ADDRESS`].
+pub(crate) const XSDT_ADDRESS: usize = 24;
+/// Where the root has checksums, and of how many bytes from its start.
+pub(crate) const ROOT_CHECKSUMS: [(usize, usize); 2] = [(8, 20), (32, 36)];
+
 /// All tables but the root, one after the other, each at a multiple of 64.
 pub(crate) struct Tables {
     /// The physical address of their first byte.
@@ -36,6 +43,8 @@ pub(crate) struct Tables {
     pub(crate) places: Vec<Range<usize>>,
     /// The address of the XSDT, which leads to the others.
     xsdt: u64,
+    /// The address of the RSDT, which does so for those who know no 64-bit addresses.
+    rsdt: u64,
 }
 
 /// Bytes of a table.
@@ -50,8 +59,8 @@ impl AmlSink for Bytes {
 impl Tables {
     /// The tables of a machine with `cpus` vCPUs, for this address.
     pub(crate) fn new(base: u64, cpus: usize) -> Tables {
-        let mut tables =
-            Tables { base, bytes: Vec::new(), pointers: Vec::new(), places: Vec::new(), xsdt: 0 };
+        let (bytes, pointers, places) = (Vec::new(), Vec::new(), Vec::new());
+        let mut tables = Tables { base, bytes, pointers, places, xsdt: 0, rsdt: 0 };
         let facs = tables.add(&FACS::new(), &[]);
         // It has no checksum.
         tables.places.clear();
@@ -64,10 +73,13 @@ impl Tables {
         mcfg.add_ecam(layout::ECAM.start, 0, 0, 0);
         let mcfg = tables.add(&mcfg, &[]);
         let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
+        let mut rsdt = Sdt::new(*b"RSDT", 36, 1, OEM, OEM_TABLE, REVISION);
         for table in [fadt, madt, hpet, mcfg] {
             xsdt.add_entry(table);
+            rsdt.append(table as u32);
         }
         tables.xsdt = tables.add(&xsdt, &[(36, 8), (44, 8), (52, 8), (60, 8)]);
+        tables.rsdt = tables.add(&rsdt, &[(36, 4), (40, 4), (44, 4), (48, 4)]);
         tables
     }
 
@@ -87,7 +99,14 @@ impl Tables {
     pub(crate) fn rsdp(&self) -> Vec<u8> {
         let mut bytes = Bytes(Vec::new());
         Rsdp::new(OEM, self.xsdt).to_aml_bytes(&mut bytes);
-        bytes.0
+        let mut bytes = bytes.0;
+        bytes[RSDT_ADDRESS..RSDT_ADDRESS + 4].copy_from_slice(&(self.rsdt as u32).to_le_bytes());
+        for (checksum, len) in ROOT_CHECKSUMS {
+            bytes[checksum] = 0;
+            let sum = bytes[..len].iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+            bytes[checksum] = sum.wrapping_neg();
+        }
+        bytes
     }
 }
 
@@ -135,7 +154,7 @@ fn fadt(facs: u64, dsdt: u64) -> FADTBuilder {
     fadt.century = 0x32;
     // There are ISA devices and a keyboard controller.
     fadt.iapc_boot_arch = 3.into();
-    fadt.reset_reg = gas(0xcf9, 8, AccessSize::ByteAccess);
+    fadt.reset_reg = gas(port::RESET as u32, 8, AccessSize::ByteAccess);
     fadt.reset_value = 6;
     fadt
 }
@@ -213,10 +232,11 @@ fn pci(body: &mut Bytes) {
     let address = Name::new(Path::new("_ADR"), &0_u8);
     let uid = Name::new(Path::new("_UID"), &0_u8);
     let buses = AddressSpace::new_bus_number(0_u16, 0);
-    let config = IO::new(0xcf8, 0xcf8, 1, 8);
-    let low = AddressSpace::new_io(0_u16, 0xcf7, None);
-    let high = AddressSpace::new_io(0xd00_u16, 0xffff, None);
-    let window = |range: &std::ops::Range<u64>, cacheable| {
+    let config = io(&port::PCI);
+    // Those of configuration are not for devices.
+    let low = AddressSpace::new_io(0_u16, port::PCI.start as u16 - 1, None);
+    let high = AddressSpace::new_io(port::PCI.end as u16, u16::MAX, None);
+    let window = |range: &Range<u64>, cacheable| {
         AddressSpace::new_memory(cacheable, true, range.start as u32, (range.end - 1) as u32, None)
     };
     let video = window(&layout::VIDEO, AddressSpaceCacheable::Cacheable);
@@ -252,6 +272,11 @@ fn routes() -> Name {
     Name::new(Path::new("_PRT"), &Package::new(all))
 }
 
+/// Ports of a device, which cannot be moved.
+fn io(ports: &Range<u64>) -> IO {
+    IO::new(ports.start as u16, ports.start as u16, 1, (ports.end - ports.start) as u8)
+}
+
 /// The ISA bus and the devices on it that are not found otherwise.
 fn isa() -> Bytes {
     let mut devices = Bytes(Vec::new());
@@ -261,16 +286,10 @@ fn isa() -> Bytes {
         aml::Device::new(Path::new(name), vec![&id, &resources]).to_aml_bytes(&mut devices);
     };
     let line = |irq: u32| Interrupt::new(true, true, false, false, irq);
-    let range = |range: &std::ops::Range<u64>| {
-        IO::new(range.start as u16, range.start as u16, 1, (range.end - range.start) as u8)
-    };
-    device("COM1", "PNP0501", vec![&range(&port::COM1), &line(irq::COM1)]);
-    device("RTC_", "PNP0B00", vec![&range(&port::CMOS), &line(irq::RTC)]);
-    device(
-        "KBD_",
-        "PNP0303",
-        vec![&IO::new(0x60, 0x60, 1, 1), &IO::new(0x64, 0x64, 1, 1), &line(irq::KEYBOARD)],
-    );
+    device("COM1", "PNP0501", vec![&io(&port::COM1), &line(irq::COM1)]);
+    device("RTC_", "PNP0B00", vec![&io(&port::CMOS), &line(irq::RTC)]);
+    let (data, command) = (io(&port::KEYBOARD), io(&port::KEYBOARD_COMMAND));
+    device("KBD_", "PNP0303", vec![&data, &command, &line(irq::KEYBOARD)]);
     device("MOU_", "PNP0F13", vec![&line(irq::MOUSE)]);
     let address = Name::new(Path::new("_ADR"), &0x0001_0000_u32);
     let mut bridge = Bytes(Vec::new());
@@ -286,7 +305,7 @@ impl Aml for Bytes {
 
 /// Memory that belongs to no device: the memory-mapped configuration space, the HPET.
 fn reserved(body: &mut Bytes) {
-    let fixed = |range: &std::ops::Range<u64>| {
+    let fixed = |range: &Range<u64>| {
         aml::Memory32Fixed::new(true, range.start as u32, (range.end - range.start) as u32)
     };
     let id = Name::new(Path::new("_HID"), &EISAName::new("PNP0C02"));
@@ -323,6 +342,10 @@ mod tests {
         }
         let rsdp = tables.rsdp();
         assert_eq!(rsdp[24..32], tables.xsdt.to_le_bytes());
+        assert_eq!(rsdp[16..20], (tables.rsdt as u32).to_le_bytes());
+        for len in [20, 36] {
+            assert_eq!(rsdp[..len].iter().fold(0_u8, |sum, b| sum.wrapping_add(*b)), 0, "{len}");
+        }
         assert_eq!(rsdp.len(), 36);
     }
 }

@@ -3,7 +3,7 @@
 use crate::Options;
 use crate::boot::{BootError, firmware};
 use crate::buses::{MemorySpace, PortSpace};
-use crate::console::{self, SharedUart};
+use crate::console::SharedUart;
 use crate::drives;
 use crate::layout::{self, gsi, irq, port, slot};
 use crate::processor::Line;
@@ -17,19 +17,20 @@ use mynah_devices::i8042::I8042;
 use mynah_devices::i8254::I8254;
 use mynah_devices::i8259::{I8259, I8259Ports};
 use mynah_devices::ide::Ide;
-use mynah_devices::pci::{self, Address, ConfigPorts, Ecam, I440fx, Piix3, PirqRouter};
+use mynah_devices::pci::{self, Address, ConfigPorts, Ecam, I440fx, Piix3, PirqRouter, Shadow};
 use mynah_devices::system_control::{
     Control, DebugConsole, DebugExit, PortA, Post, Reset, ResetControl,
 };
 use mynah_devices::uart16550::Uart16550;
+use mynah_devices::vga::Vga;
 use mynah_guest::Ports;
-use mynah_mem::Phys;
+use mynah_mem::{Phys, Rights};
 use mynah_x86::TSC_HZ;
 use parking_lot::{Condvar, Mutex};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How a machine ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +63,8 @@ pub(crate) struct Board {
     maps: [Arc<Map>; 2],
     pub(crate) timers: Timers,
     pub(crate) uart: SharedUart,
+    pub(crate) keyboard: Arc<Mutex<I8042>>,
+    pub(crate) vga: Arc<Mutex<Vga>>,
     pub(crate) lines: Vec<Arc<Line>>,
     pub(crate) lapics: Vec<Arc<Lapic>>,
     pub(crate) pic: Arc<I8259>,
@@ -155,6 +158,44 @@ fn shared_function(function: impl pci::Function + 'static) -> pci::Plugged {
     Arc::new(Mutex::new(function))
 }
 
+/// The guest's memory: RAM, and the firmware's ROM. Below 1 MiB the end of the ROM is read until the
+/// host bridge switches RAM on.
+fn areas(ram: &Ram, rom: Option<&Ram>) -> Vec<mynah_mem::Ram> {
+    let area = |start, end, host, rights| mynah_mem::Ram {
+        start,
+        len: end - start,
+        host,
+        rights,
+        behind: None,
+    };
+    let rom_regions = rom.map(Ram::regions).unwrap_or_default();
+    let roms = rom_regions.iter().map(|r| area(r.start, layout::HIGH, r.host as u64, Rights::READ));
+    let mut areas: Vec<_> = roms.collect();
+    let low = rom.map_or(0, |rom| rom.len().min(layout::LOW_ROM));
+    let mut cuts = vec![layout::SHADOW.end - low, layout::SHADOW.end];
+    cuts.extend(I440fx::regions().iter().map(|region| region.start));
+    cuts.sort_unstable();
+    for region in ram.regions() {
+        let (mut start, end) = (region.start, region.start + region.len);
+        let within = cuts.iter().copied().filter(|cut| region.start < *cut && *cut < end);
+        for cut in within.chain([end]).collect::<Vec<_>>() {
+            let host = region.host as u64 + (start - region.start);
+            let is_shadow = layout::SHADOW.contains(&start);
+            let rights = if is_shadow { Rights::NONE } else { Rights::ALL };
+            // As far from the end of the ROM as from 1 MiB.
+            let behind = match rom_regions.first() {
+                Some(rom) if is_shadow && layout::SHADOW.end - start <= low => {
+                    Some(rom.host as u64 + rom.len - (layout::SHADOW.end - start))
+                }
+                _ => None,
+            };
+            areas.push(mynah_mem::Ram { behind, ..area(start, cut, host, rights) });
+            start = cut;
+        }
+    }
+    areas
+}
+
 impl Board {
     /// The board of such a machine.
     pub(crate) fn new(options: &Options) -> Result<Arc<Board>, BootError> {
@@ -182,14 +223,7 @@ impl Board {
         let isa = IsaLines::new(&pic, &ioapic);
 
         let rom = options.firmware.as_deref().map(firmware::rom).transpose()?;
-        let area = |region: mynah_bus::ram::Region, read_only| mynah_mem::Ram {
-            start: region.start,
-            len: region.len,
-            host: region.host as u64,
-            read_only,
-        };
-        let mut areas: Vec<_> = ram.regions().into_iter().map(|r| area(r, false)).collect();
-        areas.extend(rom.iter().flat_map(Ram::regions).map(|region| area(region, true)));
+        let areas = areas(&ram, rom.as_ref());
         let space = MemorySpace { map: mmio.clone(), lapics: lapics.clone() };
         let phys = Phys::new(areas, Arc::new(space));
 
@@ -205,9 +239,16 @@ impl Board {
         let pm = AcpiPm::new(isa.end(irq::SCI), &timers, controls.clone());
 
         // What people touch.
-        let uart = Uart16550::new(isa.end(irq::COM1), console::sink());
+        let uart = Uart16550::new(isa.end(irq::COM1), options.serial.sink()?);
         let uart = Arc::new(Mutex::new(uart));
         let keyboard = I8042::new(isa.end(irq::KEYBOARD), isa.end(irq::MOUSE), controls.clone());
+        let keyboard = Arc::new(Mutex::new(keyboard));
+        let vga_rom = firmware::VgaRom::find(options)?;
+        let mut vga = Vga::new(timers.clock().clone(), vga_rom.for_pci());
+        if rom.is_none() {
+            vga.set_text_mode(None);
+        }
+        let vga = Arc::new(Mutex::new(vga));
 
         // The PCI bus and its bridges.
         let direct = [0, 1, 2, 3].map(|n| IrqLine::new(ioapic.clone(), gsi::PIRQ + n));
@@ -215,8 +256,17 @@ impl Board {
         let router = PirqRouter::new(direct, to_isa.collect());
         let bus = pci::Bus::new(ports.clone(), mmio.clone(), apics.clone(), router.clone());
         let bridge = |device, function, plugged| bus.plug(Address::new(device, function), plugged);
-        bridge(slot::HOST, 0, shared_function(I440fx::new(|_, _| {})));
+        let (shadowed, vcpus) = (phys.clone(), lines.clone());
+        let mut host = I440fx::new(move |range, Shadow { read, write }| {
+            shadowed.set_rights(range, Rights { read, write });
+            vcpus.iter().for_each(|line| line.remap());
+        });
+        if rom.is_none() {
+            host.set_ram();
+        }
+        bridge(slot::HOST, 0, shared_function(host));
         bridge(slot::ISA, 0, shared_function(Piix3::new(router)));
+        bridge(slot::DISPLAY, 0, vga.clone());
         let power = Piix4Pm::new(pm.clone(), ports.clone(), port::ACPI_PM as u16);
         bridge(slot::ISA, 3, shared_function(power));
 
@@ -235,15 +285,16 @@ impl Board {
         add(&port::SPEAKER, I8254::PORT_B, pit);
         add(&port::CMOS, 0, cmos);
         add(&port::COM1, 0, uart.clone());
-        let keyboard = shared(keyboard);
         add(&port::KEYBOARD, 0, keyboard.clone());
-        add(&port::KEYBOARD_COMMAND, I8042::COMMAND, keyboard);
+        add(&port::KEYBOARD_COMMAND, I8042::COMMAND, keyboard.clone());
+        add(&port::VGA, Vga::PORTS, vga.clone());
+        add(&port::DISPI, Vga::DISPI, vga.clone());
         add(&port::APM, 0, shared(Apm::new(pm.clone())));
         add(&port::POST, 0, shared(Post::new()));
         add(&port::PORT_A, 0, shared(PortA::new(controls.clone())));
         add(&port::DEBUG_EXIT, 0, shared(DebugExit::new(controls.clone())));
         if rom.is_some() {
-            let items = firmware::items(memory, cpus);
+            let items = firmware::items(memory, cpus, &vga_rom);
             add(&port::FW_CFG, 0, shared(FwCfg::new(items, ram.clone())));
         }
         if let Some(path) = &options.firmware_log {
@@ -259,6 +310,7 @@ impl Board {
         bridge(slot::ISA, 1, shared_function(ide));
         let reset = ResetControl::new(controls.clone());
         add(&port::PCI, 0, shared(ConfigPorts::new(bus.clone(), reset)));
+        mmio.add_at(layout::VIDEO, Vga::MEMORY, vga.clone());
         mmio.add(layout::ECAM, shared(Ecam::new(bus.clone())));
         mmio.add(layout::IOAPIC, shared(ioapic.registers()));
         mmio.add(layout::HPET, hpet);
@@ -271,6 +323,8 @@ impl Board {
             ports: Arc::new(PortSpace(ports)),
             timers,
             uart,
+            keyboard,
+            vga,
             lines,
             lapics,
             pic,
@@ -302,6 +356,15 @@ impl Board {
             line.end();
         }
         self.timers.close();
+    }
+
+    /// Waits so long for the machine's end; it, if it has come.
+    pub(crate) fn wait_for(&self, time: Duration) -> Option<End> {
+        let mut end = self.end.lock();
+        if end.is_none() {
+            self.ended.wait_for(&mut end, time);
+        }
+        *end
     }
 
     /// Waits until the machine ends.

@@ -1,8 +1,9 @@
-//! The terminal: the machine's serial console, and its monitor.
+//! The terminal: the machine's serial console or its keyboard, and its monitor.
 //!
 //! Ctrl-A is the escape: X ends the machine, C changes between console and monitor, H helps, Ctrl-A
 //! again is sent as it is.
 
+use crate::display::Curtain;
 use crate::monitor::{EDIT_MAX, PROMPT};
 use mynah_devices::uart16550::Uart16550;
 use parking_lot::{Condvar, Mutex};
@@ -42,7 +43,7 @@ const ESCAPE: u8 = 1;
 /// What the terminal is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Focus {
-    /// The serial console.
+    /// The serial console, or the display and the keyboard.
     Serial,
     /// The monitor.
     Monitor,
@@ -51,9 +52,31 @@ pub enum Focus {
 /// Where what is typed goes.
 #[derive(Clone)]
 struct Target {
-    uart: SharedUart,
+    input: Arc<Mutex<Input>>,
     quit: Arc<dyn Fn() + Send + Sync>,
     command: Arc<dyn Fn(&str) -> String + Send + Sync>,
+}
+
+/// What takes what is typed.
+pub(crate) enum Input {
+    /// The serial port, as it has room.
+    Uart(SharedUart),
+    /// The keyboard.
+    Keyboard(Box<dyn FnMut(&[u8]) + Send>),
+    /// Nothing.
+    Nowhere,
+}
+
+impl Input {
+    /// Takes some of `bytes`; how many.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Input::Uart(uart) => return uart.lock().receive(bytes),
+            Input::Keyboard(typist) => typist(bytes),
+            Input::Nowhere => {}
+        }
+        bytes.len()
+    }
 }
 
 /// Standard input, which is typed into one machine after the other.
@@ -65,6 +88,8 @@ pub struct Console(Arc<Keys>);
 struct Keys {
     target: Mutex<Option<Target>>,
     connected: Condvar,
+    /// Hides the display while the terminal is the monitor.
+    curtain: Arc<Curtain>,
 }
 
 impl Console {
@@ -78,17 +103,23 @@ impl Console {
         Console(keys)
     }
 
-    /// What is typed from now on goes to `uart`, or in the monitor to `command`, whose answer is
+    /// What is typed from now on goes to `input`, or in the monitor to `command`, whose answer is
     /// shown; Ctrl-A X calls `quit`.
     pub(crate) fn connect(
         &self,
-        uart: SharedUart,
+        input: Input,
         quit: impl Fn() + Send + Sync + 'static,
         command: impl Fn(&str) -> String + Send + Sync + 'static,
     ) {
         let (quit, command) = (Arc::new(quit), Arc::new(command));
-        *self.0.target.lock() = Some(Target { uart, quit, command });
+        let input = Arc::new(Mutex::new(input));
+        *self.0.target.lock() = Some(Target { input, quit, command });
         self.0.connected.notify_all();
+    }
+
+    /// What hides the display.
+    pub(crate) fn curtain(&self) -> Arc<Curtain> {
+        self.0.curtain.clone()
     }
 
     /// What is typed from now on waits for the next machine.
@@ -153,6 +184,7 @@ impl Keys {
         let mut escaped = false;
         let mut buffer = [0; 256];
         if focus == Focus::Monitor {
+            self.curtain.hide(true);
             show(PROMPT.as_bytes());
         }
         loop {
@@ -169,12 +201,14 @@ impl Keys {
                     (true, b'h' | b'H' | b'?') => show(HELP.as_bytes()),
                     (true, b'c' | b'C') if focus == Focus::Serial => {
                         focus = Focus::Monitor;
+                        self.curtain.hide(true);
                         show(b"\r\n");
                         show(PROMPT.as_bytes());
                     }
                     (true, b'c' | b'C') => {
                         focus = Focus::Serial;
                         show(b"\r\n");
+                        self.curtain.hide(false);
                     }
                     (_, byte) if focus == Focus::Serial => {
                         // The other thread lives as long as this one.
@@ -210,7 +244,7 @@ impl Keys {
             let bytes: Vec<u8> = std::iter::once(first).chain(typed.try_iter().take(255)).collect();
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let taken = self.target().uart.lock().receive(rest);
+                let taken = self.target().input.lock().take(rest);
                 rest = &rest[taken..];
                 if taken == 0 {
                     std::thread::sleep(std::time::Duration::from_millis(1));
@@ -224,11 +258,6 @@ impl Keys {
 pub(crate) fn show(bytes: &[u8]) {
     let mut output = std::io::stdout().lock();
     let _ = output.write_all(bytes).and_then(|()| output.flush());
-}
-
-/// A sink for the serial port's output.
-pub(crate) fn sink() -> impl FnMut(&[u8]) + Send + 'static {
-    |bytes: &[u8]| show(bytes)
 }
 
 /// What the uart is shared as.

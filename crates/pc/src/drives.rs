@@ -41,7 +41,7 @@ const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 fn plug(bus: &Bus, device: u8, model: impl Model + 'static, ram: &Ram) -> Result<(), BootError> {
     let function = Virtio::new(Box::new(model), ram)
         .map_err(|e| BootError::new(format!("a thread for a device: {e}")))?;
-    if device >= slot::COUNT || !bus.plug(Address::new(device, 0), function) {
+    if device >= slot::DISPLAY || !bus.plug(Address::new(device, 0), function) {
         return Err(BootError::new("there are more devices than the PCI bus has slots"));
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::processor::Guest;
 use crate::{Drive, Options};
 use mynah_debug::{Control, Machine};
 use mynah_engine::{Cpu, Engine};
-use mynah_mem::Phys;
+use mynah_mem::{Access, PAGE, Phys};
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
@@ -22,15 +22,12 @@ pub(crate) struct Front {
     pub(crate) vcpu: AtomicUsize,
 }
 
-/// Bytes of a page.
-const PAGE: u64 = 4096;
-
-/// The physical address of `va` in the vCPU's address space, if there is memory.
-fn locate(cpu: &Cpu<Guest>, va: u64) -> Option<u64> {
+/// The physical address of `va` in the vCPU's address space, if there is memory for `access`.
+fn locate(cpu: &Cpu<Guest>, va: u64, access: Access) -> Option<u64> {
     let phys = cpu.memory.phys();
     let mapping = cpu.memory.walker.look(phys, va)?;
     let pa = mapping.pa + (va - mapping.va);
-    phys.is_memory(pa).then_some(pa)
+    phys.is_memory(pa, access).then_some(pa)
 }
 
 /// Copies memory at virtual address `va` as far as there is any; how much.
@@ -38,7 +35,7 @@ pub(crate) fn read_virtual(cpu: &Cpu<Guest>, va: u64, buffer: &mut [u8]) -> usiz
     let mut done = 0;
     while done < buffer.len() {
         let at = va.wrapping_add(done as u64);
-        let Some(pa) = locate(cpu, linear(cpu, at)) else { break };
+        let Some(pa) = locate(cpu, linear(cpu, at), Access::Read) else { break };
         let count = ((PAGE - at % PAGE) as usize).min(buffer.len() - done);
         cpu.memory.phys().read(pa, &mut buffer[done..done + count]);
         done += count;
@@ -51,7 +48,7 @@ pub(crate) fn read_physical(phys: &Phys, pa: u64, buffer: &mut [u8]) -> usize {
     let mut done = 0;
     while done < buffer.len() {
         let at = pa.wrapping_add(done as u64);
-        if !phys.is_memory(at) {
+        if !phys.is_memory(at, Access::Read) {
             break;
         }
         let count = ((PAGE - at % PAGE) as usize).min(buffer.len() - done);
@@ -77,7 +74,7 @@ impl Machine<Guest> for Front {
 
     fn write(&self, cpu: &mut Cpu<Guest>, va: u64, bytes: &[u8]) -> bool {
         // All of it is there, or none of it is written.
-        let at = |n: usize| locate(cpu, linear(cpu, va.wrapping_add(n as u64)));
+        let at = |n: usize| locate(cpu, linear(cpu, va.wrapping_add(n as u64)), Access::Write);
         let Some(pas) = (0..bytes.len()).map(at).collect::<Option<Vec<u64>>>() else {
             return false;
         };

@@ -10,6 +10,8 @@ pub(crate) const VIDEO: Range<u64> = 0xa_0000..0xc_0000;
 pub(crate) const EBDA: u64 = 0x9_fc00;
 /// Where option ROMs and the firmware's shadow lie.
 pub(crate) const SHADOW: Range<u64> = 0xc_0000..0x10_0000;
+/// How much of the end of the firmware's ROM is found below 1 MiB too.
+pub(crate) const LOW_ROM: u64 = 128 << 10;
 /// Where the board puts its tables when no firmware does.
 pub(crate) const TABLES: Range<u64> = 0xe_0000..0x10_0000;
 /// Start of extended memory.
@@ -73,8 +75,8 @@ pub(crate) mod slot {
     pub(crate) const NET: u8 = 3;
     /// The first virtio disk; the others follow.
     pub(crate) const DISK: u8 = 4;
-    /// Slots of a bus.
-    pub(crate) const COUNT: u8 = 32;
+    /// The display adapter, behind the disks.
+    pub(crate) const DISPLAY: u8 = 31;
 }
 
 /// Ports.
@@ -99,19 +101,25 @@ pub(crate) mod port {
     pub(crate) const PORT_A: Range<u64> = 0x92..0x93;
     /// The first serial port.
     pub(crate) const COM1: Range<u64> = 0x3f8..0x400;
-    /// The keyboard controller: data, and at the fifth port command and status.
+    /// The keyboard controller's data.
     pub(crate) const KEYBOARD: Range<u64> = 0x60..0x61;
-    /// Its other port.
+    /// Its commands and status.
     pub(crate) const KEYBOARD_COMMAND: Range<u64> = 0x64..0x65;
     /// How software turns ACPI on.
     pub(crate) const APM: Range<u64> = 0xb2..0xb4;
     /// The IDE channels: command block and control block.
     pub(crate) const IDE: [(Range<u64>, Range<u64>); 2] =
         [(0x1f0..0x1f8, 0x3f6..0x3f7), (0x170..0x178, 0x376..0x377)];
+    /// The display adapter.
+    pub(crate) const VGA: Range<u64> = 0x3b0..0x3e0;
+    /// Its interface for modes that the VGA does not have.
+    pub(crate) const DISPI: Range<u64> = 0x1ce..0x1d1;
     /// ACPI's registers.
     pub(crate) const ACPI_PM: u64 = 0x600;
     /// PCI configuration.
     pub(crate) const PCI: Range<u64> = 0xcf8..0xd00;
+    /// The reset control register, in the midst of those.
+    pub(crate) const RESET: u64 = 0xcf9;
     /// The firmware configuration device.
     pub(crate) const FW_CFG: Range<u64> = 0x510..0x51c;
     /// Where SeaBIOS writes its log.

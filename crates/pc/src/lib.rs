@@ -10,24 +10,31 @@ mod board;
 mod boot;
 mod buses;
 mod console;
+mod display;
 mod drives;
 mod front;
+mod keyboard;
 mod layout;
 mod monitor;
 mod panel;
 mod processor;
+mod screen;
+mod serial;
 mod terminal;
 
 pub use board::End;
 pub use boot::BootError;
 pub use console::{Console, Focus};
+pub use display::Display;
 pub use drives::{Drive, Interface};
 pub use mynah_debug::gdb::Width;
 pub use mynah_debug::{Address, Switch};
 pub use panel::Panel;
+pub use serial::Serial;
 
 use board::Board;
 use buses::ApicRegisters;
+use console::Input;
 use front::Front;
 use mynah_debug::Seat;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
@@ -39,6 +46,7 @@ use processor::{Guest, Processor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
 
 /// What machine is made, and what it starts.
 #[derive(Clone, Debug)]
@@ -51,6 +59,12 @@ pub struct Options {
     pub firmware: Option<PathBuf>,
     /// A file for the log that firmware writes to port 402h.
     pub firmware_log: Option<PathBuf>,
+    /// The BIOS of the display adapter; without one, that which lies beside the firmware.
+    pub vga_firmware: Option<PathBuf>,
+    /// Where the serial port leads.
+    pub serial: Serial,
+    /// Where the display is shown.
+    pub display: Display,
     /// A kernel to start; without one and without firmware, [`Machine::GUEST`].
     pub kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk.
@@ -87,10 +101,7 @@ impl Machine {
         // As firmware leaves it, and as the processor that starts is after reset.
         board.lapics.iter().for_each(|lapic| lapic.set_virtual_wire());
         let entry = match &board.rom {
-            Some(rom) => {
-                boot::firmware::shadow(rom, &board.ram)?;
-                boot::Entry::Reset
-            }
+            Some(_) => boot::Entry::Reset,
             None => Machine::load(options, &board)?,
         };
         mynah_mem::host::signal::install(None);
@@ -137,16 +148,13 @@ impl Machine {
         &self.board.notes
     }
 
-    /// Turns the machine on, with the terminal as its serial console, and waits until it ends.
-    /// Until then it is what `panel` is about.
+    /// Turns the machine on, with the terminal as its serial console or as its display and
+    /// keyboard, and waits until it ends. Until then it is what `panel` is about.
     ///
     /// # Errors
     /// The host has no threads for it; no guest code has been executed then.
     pub fn run(&mut self, console: &Console, panel: &Panel) -> Result<End, BootError> {
-        let board = &self.board;
-        let mut threads = Vec::new();
-        let started = Arc::new(Barrier::default());
-        let control = &panel.control;
+        let (board, control) = (self.board.clone(), &panel.control);
         control.connect(Arc::new(Front {
             board: board.clone(),
             engine: self.engine.clone(),
@@ -154,47 +162,24 @@ impl Machine {
             options: self.options.clone(),
             vcpu: AtomicUsize::new(0),
         }));
-        for (number, vcpu) in std::mem::take(&mut self.vcpus).into_iter().enumerate() {
-            let (board, go) = (board.clone(), started.clone());
-            let line = board.lines[number].clone();
-            let wake = move || line.wake();
-            let seat = control.join(number as u64 + 1, format!("vCPU {number}"), wake);
-            board.lines[number].sit(seat.clone());
-            let run = move || {
-                if let Some(start) = go.wait() {
-                    execute(vcpu, board, number, seat, start);
-                }
-            };
-            match std::thread::Builder::new().name(format!("mynah-vcpu{number}")).spawn(run) {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    started.open(None);
-                    return Err(BootError::new(format!("vCPU {number} cannot start: {error}")));
-                }
-            }
-        }
-        let timers = board.timers.clone();
-        let serve = std::thread::Builder::new().name("mynah-timers".to_owned());
-        match serve.spawn(move || timers.serve()) {
-            Ok(thread) => threads.push(thread),
-            Err(error) => {
-                started.open(None);
-                return Err(BootError::new(format!("the timers cannot start: {error}")));
-            }
-        }
+        let started = Arc::new(Barrier::default());
+        let mut threads = Vec::new();
+        let made = self.spawn(console, panel, &started, &mut threads);
         let terminal = console::Terminal::raw();
-        let input = board.clone();
-        let commands = control.clone();
-        let command = move |line: &str| panel::command(&commands, line);
-        console.connect(board.uart.clone(), move || input.end(End::Quit), command);
-        if control.is_running() {
-            board.timers.start();
+        if made.is_ok() {
+            self.connect(console, panel);
+            if control.is_running() {
+                board.timers.start();
+            }
+            // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
+            let clock = board.timers.clock();
+            let ticks = mynah_x86::State::power_on().tsc();
+            let tsc_offset = clock.now().wrapping_sub(ticks);
+            started.open(Some(Start { tsc_offset, lag: clock.lag() }));
+        } else {
+            board.end(End::Quit);
+            started.open(None);
         }
-        // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
-        let clock = board.timers.clock();
-        let ticks = mynah_x86::State::power_on().tsc();
-        let tsc_offset = clock.now().wrapping_sub(ticks);
-        started.open(Some(Start { tsc_offset, lag: clock.lag() }));
         let end = board.wait();
         console.disconnect();
         control.disconnect();
@@ -202,7 +187,70 @@ impl Machine {
             let _ = thread.join();
         }
         drop(terminal);
-        Ok(end)
+        made.map(|()| end)
+    }
+
+    /// Makes the machine's threads, which wait for `started`.
+    fn spawn(
+        &mut self,
+        console: &Console,
+        panel: &Panel,
+        started: &Arc<Barrier>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> Result<(), BootError> {
+        let board = &self.board;
+        let mut spawn = |name: &str, run: Box<dyn FnOnce() + Send>| -> Result<(), BootError> {
+            let started = started.clone();
+            let run = move || {
+                if started.wait().is_some() {
+                    run();
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("mynah-{name}")).spawn(run);
+            let failed = |error| BootError::new(format!("a thread for {name}: {error}"));
+            threads.push(thread.map_err(failed)?);
+            Ok(())
+        };
+        for (number, vcpu) in std::mem::take(&mut self.vcpus).into_iter().enumerate() {
+            let (board, started) = (board.clone(), started.clone());
+            let line = board.lines[number].clone();
+            let wake = move || line.wake();
+            let seat = panel.control.join(number as u64 + 1, format!("vCPU {number}"), wake);
+            board.lines[number].sit(seat.clone());
+            let run = move || {
+                if let Some(start) = started.wait() {
+                    execute(vcpu, board, number, seat, start);
+                }
+            };
+            spawn(&format!("vcpu{number}"), Box::new(run))?;
+        }
+        let timers = board.timers.clone();
+        spawn("timers", Box::new(move || timers.serve()))?;
+        if self.options.display == Display::Text {
+            let (board, curtain) = (board.clone(), console.curtain());
+            spawn("display", Box::new(move || display::show(&board, &curtain)))?;
+        }
+        Ok(())
+    }
+
+    /// Has what is typed go to the machine.
+    fn connect(&self, console: &Console, panel: &Panel) {
+        let board = &self.board;
+        let target = match (self.options.display, &self.options.serial) {
+            (Display::Text, _) => {
+                Input::Keyboard(Box::new(keyboard::typist(board.keyboard.clone())))
+            }
+            (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone()),
+            (Display::None, _) => Input::Nowhere,
+        };
+        let (ended, control) = (board.clone(), panel.control.clone());
+        let command = move |line: &str| panel::command(&control, line);
+        console.connect(target, move || ended.end(End::Quit), command);
+    }
+
+    /// A picture of the screen, as a file in PNG format.
+    pub fn screenshot(&self) -> Vec<u8> {
+        screen::png(&self.board.screen().image())
     }
 
     /// What the tiers did so far.

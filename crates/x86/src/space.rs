@@ -80,8 +80,7 @@ pub(crate) fn refresh_paging<M: Space>(cpu: &mut Cpu<X86<M>>) {
 }
 
 /// To be called after a change of the registers that govern paging: tells the page walker, and
-/// forgets where pages are: all of them or (`globals` false) but the
-/// global ones.
+/// forgets where pages are, all of them or (`globals` false) all but the global ones.
 pub fn remap<M: Space>(cpu: &mut Cpu<X86<M>>, globals: bool) {
     refresh_paging(cpu);
     cpu.memory.flush(globals);

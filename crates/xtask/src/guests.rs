@@ -33,12 +33,63 @@ const PROGRAMS: &[Program] = &[
         ],
     },
     Program { name: "git", packages: &["git"] },
+    Program { name: "mtools", packages: &["mtools"] },
+    Program { name: "syslinux", packages: &["syslinux"] },
+    Program {
+        name: "mke2fs",
+        packages: &["e2fsprogs", "libext2fs2", "libblkid1", "libcom-err2", "libuuid1"],
+    },
     Program { name: "gcc", packages: &[] },
     Program { name: "riscv64-linux-gnu-gcc", packages: &[] },
 ];
 
 /// Kernels that are booted: their names here, and the packages that depend on the newest of each.
-const KERNELS: &[(&str, &str)] = &[("vmlinuz-cloud", "linux-image-cloud-amd64")];
+const KERNELS: &[(&str, &str)] =
+    &[("vmlinuz-cloud", "linux-image-cloud-amd64"), ("vmlinuz-generic", "linux-image-amd64")];
+
+/// A file or folder of a package, which is linked under a name.
+struct Medium {
+    name: &'static str,
+    package: &'static str,
+    path: &'static str,
+}
+
+/// The Debian installer's folder in its package.
+macro_rules! installer {
+    ($file:literal) => {
+        concat!("usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64/", $file)
+    };
+}
+
+/// What machines are started from.
+const MEDIA: &[Medium] = &[
+    Medium { name: "seabios", package: "seabios", path: "usr/share/seabios" },
+    Medium {
+        name: "grub-rescue.iso",
+        package: "grub-rescue-pc",
+        path: "usr/lib/grub-rescue/grub-rescue-cdrom.iso",
+    },
+    Medium {
+        name: "syslinux-mbr.bin",
+        package: "syslinux-common",
+        path: "usr/lib/syslinux/mbr/mbr.bin",
+    },
+    Medium {
+        name: "memtest.iso",
+        package: "memtest86+",
+        path: "usr/lib/memtest86+/memtest86+x64.iso",
+    },
+    Medium {
+        name: "installer-linux",
+        package: "debian-installer-12-netboot-amd64",
+        path: installer!("linux"),
+    },
+    Medium {
+        name: "installer-initrd.gz",
+        package: "debian-installer-12-netboot-amd64",
+        path: installer!("initrd.gz"),
+    },
+];
 
 /// The programs that were found.
 #[derive(Debug)]
@@ -92,6 +143,12 @@ pub(crate) fn collect() -> Result<Guests, String> {
             Err(e) => missing.push(e),
         }
     }
+    for medium in MEDIA {
+        match find_medium(medium, &unpacked) {
+            Ok(place) => println!("guests: {:22} {}", medium.name, place.display()),
+            Err(e) => missing.push(e),
+        }
+    }
     for (name, place) in &guests.programs {
         println!("guests: {name:22} {}", place.display());
     }
@@ -102,7 +159,10 @@ pub(crate) fn collect() -> Result<Guests, String> {
 }
 
 fn unpacked_program(unpacked: &Path, name: &str) -> Option<PathBuf> {
-    ["usr/bin", "bin"].iter().map(|bin| unpacked.join(bin).join(name)).find(|file| file.exists())
+    ["usr/bin", "bin", "usr/sbin", "sbin"]
+        .iter()
+        .map(|bin| unpacked.join(bin).join(name))
+        .find(|file| file.exists())
 }
 
 /// Python's own tests, for the version that the host has.
@@ -144,6 +204,24 @@ fn kernel(name: &str, package: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| failed(&format!("{image} holds none")))?;
     std::os::unix::fs::symlink(&file, &link).map_err(|e| failed(&e))?;
     Ok(link)
+}
+
+/// The medium, which is the host's or is fetched, linked under its name.
+fn find_medium(medium: &Medium, unpacked: &Path) -> Result<PathBuf, String> {
+    let failed = |e: &dyn std::fmt::Display| format!("{:22} missing: {e}", medium.name);
+    let place = unpacked.join(medium.path);
+    let host = Path::new("/").join(medium.path);
+    let place = if host.exists() { host } else { place };
+    if !place.exists() {
+        unpack(medium.name, &[medium.package], unpacked)?;
+    }
+    if !place.exists() {
+        return Err(failed(&format!("{} does not hold it", medium.package)));
+    }
+    let link = folder().join(medium.name);
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(&place, &link).map_err(|e| failed(&e))?;
+    Ok(place)
 }
 
 /// Downloads and unpacks a program's packages.

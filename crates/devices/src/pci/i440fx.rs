@@ -49,8 +49,20 @@ impl I440fx {
         I440fx { config, on_shadow: Box::new(on_shadow) }
     }
 
-    /// The regions of the attribute map, in the order of the registers' nibbles, from the high one
-    /// of PAM0.
+    /// The regions of the attribute map, each of which is switched as a whole.
+    pub fn regions() -> [Range<u64>; 13] {
+        std::array::from_fn(|nibble| I440fx::region(nibble as u64))
+    }
+
+    /// Makes all regions RAM, as firmware leaves them once it has copied itself. For machines
+    /// without firmware.
+    pub fn set_ram(&mut self) {
+        self.write_config(PAM0, 4, 0x3333_3330);
+        self.write_config(PAM0 + 4, 2, 0x3333);
+        self.write_config(PAM0 + 6, 1, 0x33);
+    }
+
+    /// The region of a nibble of the registers, from the high one of PAM0 on.
     fn region(nibble: u64) -> Range<u64> {
         match nibble {
             0 => 0xf_0000..0x10_0000,
@@ -84,12 +96,6 @@ impl Function for I440fx {
     fn config(&mut self) -> &mut Config {
         &mut self.config
     }
-
-    fn read(&mut self, _: u8, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-
-    fn write(&mut self, _: u8, _: u64, _: u8, _: u64) {}
 
     fn reset(&mut self) {
         for nibble in 0..13 {
@@ -132,5 +138,9 @@ mod tests {
         assert_eq!(take(), [(0xc_0000..0xc_4000, ram), (0xc_4000..0xc_8000, read)]);
         bridge.write_config(0x5f, 1, 0x20);
         assert_eq!(take(), vec![(0xe_c000..0xf_0000, write); 1]);
+        bridge.set_ram();
+        assert_eq!(bridge.config.u32(0x5c), 0x3333_3333);
+        assert_eq!(take().len(), 11);
+        assert!(I440fx::regions().contains(&(0xe_c000..0xf_0000)));
     }
 }

@@ -38,10 +38,12 @@ pub trait Function: Send {
     /// Reads `bytes` bytes (1, 2, 4 or 8) at `offset` in base address register `bar`'s range, or in
     /// that of the expansion [`ROM`]. The range's part that is an MSI-X table or its pending bits
     /// does not get here.
-    fn read(&mut self, bar: u8, offset: u64, bytes: u8) -> u64;
+    fn read(&mut self, _bar: u8, _offset: u64, bytes: u8) -> u64 {
+        ones(bytes)
+    }
 
     /// Writes there, as [`Function::read`] reads.
-    fn write(&mut self, bar: u8, offset: u64, bytes: u8, value: u64);
+    fn write(&mut self, _bar: u8, _offset: u64, _bytes: u8, _value: u64) {}
 
     /// What the bus's reset line does to the function's own state. The configuration space is reset
     /// by the caller.

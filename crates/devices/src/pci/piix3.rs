@@ -118,12 +118,6 @@ impl Function for Piix3 {
         &mut self.config
     }
 
-    fn read(&mut self, _: u8, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-
-    fn write(&mut self, _: u8, _: u64, _: u8, _: u64) {}
-
     fn reset(&mut self) {
         self.update();
     }

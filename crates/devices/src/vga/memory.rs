@@ -2,21 +2,61 @@
 
 use super::{RAM_ENABLE, Registers, gc, seq};
 
-/// Bytes of a plane.
+/// Bytes of a plane, as far as the VGA's registers reach.
 pub(super) const PLANE: usize = 0x1_0000;
 
-/// The memory.
+/// Bytes of memory.
+pub(super) const SIZE: usize = 16 << 20;
+
+/// The memory: a byte of each plane in turn.
 pub(super) struct Memory {
-    pub(super) planes: Box<[[u8; PLANE]; 4]>,
+    bytes: Box<[u8]>,
     /// What the last read found in each plane.
     latches: [u8; 4],
 }
 
 impl Memory {
     pub(super) fn new() -> Memory {
-        let planes = vec![[0; PLANE]; 4].into_boxed_slice();
-        let planes = planes.try_into().unwrap_or_else(|_| unreachable!("there are four planes"));
-        Memory { planes, latches: [0; 4] }
+        Memory { bytes: vec![0; SIZE].into_boxed_slice(), latches: [0; 4] }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Memory::new();
+    }
+
+    /// What is at `address` in each plane.
+    pub(super) fn planes(&self, address: usize) -> [u8; 4] {
+        let at = address % (SIZE / 4) * 4;
+        [0, 1, 2, 3].map(|plane| self.bytes[at + plane])
+    }
+
+    /// Stores into a plane.
+    pub(super) fn set(&mut self, plane: usize, address: usize, value: u8) {
+        self.bytes[address % (SIZE / 4) * 4 + plane % 4] = value;
+    }
+
+    /// The byte at `offset` in all of the memory; zero after its end.
+    pub(super) fn byte(&self, offset: usize) -> u8 {
+        self.bytes.get(offset).copied().unwrap_or(0)
+    }
+
+    /// Reads `bytes` bytes (1 to 8) at `offset` in all of the memory.
+    pub(super) fn linear(&self, offset: usize, bytes: u8) -> u64 {
+        let mut value = [0; 8];
+        let bytes = usize::from(bytes.min(8));
+        if let Some(from) = offset.checked_add(bytes).and_then(|end| self.bytes.get(offset..end)) {
+            value[..bytes].copy_from_slice(from);
+        }
+        u64::from_le_bytes(value)
+    }
+
+    /// Writes there, as [`Memory::linear`] reads.
+    pub(super) fn set_linear(&mut self, offset: usize, bytes: u8, value: u64) {
+        let bytes = usize::from(bytes.min(8));
+        let to = offset.checked_add(bytes).and_then(|end| self.bytes.get_mut(offset..end));
+        if let Some(to) = to {
+            to.copy_from_slice(&value.to_le_bytes()[..bytes]);
+        }
     }
 
     /// Reads at `offset` in the window.
@@ -33,7 +73,7 @@ impl Memory {
             (offset, map)
         };
         let address = address & (PLANE - 1);
-        self.latches = [0, 1, 2, 3].map(|plane| self.planes[plane][address]);
+        self.latches = self.planes(address);
         if gc[gc::MODE] & 8 == 0 {
             return self.latches[plane];
         }
@@ -59,7 +99,7 @@ impl Memory {
         let address = address & (PLANE - 1);
         let mask = registers.seq[seq::MAP_MASK] & reachable;
         for plane in (0..4).filter(|plane| mask >> plane & 1 != 0) {
-            self.planes[plane][address] = self.written(registers, plane, value);
+            self.set(plane, address, self.written(registers, plane, value));
         }
     }
 

@@ -1,16 +1,23 @@
 //! The display adapter: IBM VGA, as the "VGA" chapters of the IBM PS/2 Hardware Interface Technical
-//! Reference and of data sheets of its successors describe it. [`Vga::screen`] is what a monitor would
-//! show, for those who render it.
+//! Reference and of data sheets of its successors describe it, with the linear memory and the larger
+//! modes of Bochs's adapter. [`Vga::screen`] is what a monitor would show, [`Screen::image`] the
+//! pixels of it.
 
+mod dispi;
 mod memory;
+mod pci;
+mod render;
 mod screen;
 
 pub use screen::{Cell, Cursor, Image, Screen, Text};
 
+use crate::pci::Config;
+use dispi::{Dispi, Then};
 use memory::Memory;
 use mynah_bus::time::SECOND;
 use mynah_bus::{Clock, Device, read_bytes, write_bytes};
 use std::fmt;
+use std::sync::Arc;
 
 /// Nanoseconds of a line at 31.5 kHz, and of the part of it that is blank.
 const LINE: u64 = 31_778;
@@ -186,7 +193,7 @@ impl Registers {
     }
 
     fn write_dac(&mut self, value: u8) {
-        self.dac_latch[self.dac_part] = value & 0x3f;
+        self.dac_latch[self.dac_part] = value;
         self.dac_part = (self.dac_part + 1) % 3;
         if self.dac_part == 0 {
             self.dac[usize::from(self.dac_write)] = self.dac_latch;
@@ -204,10 +211,14 @@ impl Registers {
     }
 }
 
-/// A VGA: its window of 128 KiB (A0000h) at offset [`Vga::MEMORY`], and ports 3B0h to 3DFh at offset
-/// [`Vga::PORTS`].
+/// A VGA: its window of 128 KiB (A0000h) at offset [`Vga::MEMORY`], ports 3B0h to 3DFh at offset
+/// [`Vga::PORTS`], and the display interface's ports 1CEh to 1D0h at offset [`Vga::DISPI`]. They
+/// answer whatever the PCI function's command register says, which switches its other ranges.
 pub struct Vga {
+    config: Config,
+    rom: Arc<[u8]>,
     registers: Registers,
+    dispi: Dispi,
     memory: Memory,
     clock: Clock,
     version: u64,
@@ -224,10 +235,24 @@ impl Vga {
     pub const FIRST_PORT: u64 = 0x3b0;
     /// Ports in the range.
     pub const PORT_COUNT: u64 = 0x30;
+    /// The offset of the display interface's ports: the index, and at the next the data.
+    pub const DISPI: u64 = Vga::PORTS + Vga::PORT_COUNT;
+    /// Longest ROM.
+    pub const MAX_ROM: usize = 256 << 10;
 
-    /// A VGA as it is after reset: it shows nothing until it is programmed.
-    pub fn new(clock: Clock) -> Vga {
-        Vga { registers: Registers::new(), memory: Memory::new(), clock, version: 0 }
+    /// A VGA as it is after reset: it shows nothing until it is programmed. `rom` is its BIOS, of
+    /// [`Vga::MAX_ROM`] bytes at most (what is beyond is cut); without one the function has no ROM.
+    pub fn new(clock: Clock, rom: &[u8]) -> Vga {
+        let rom = &rom[..rom.len().min(Vga::MAX_ROM)];
+        Vga {
+            config: pci::config(rom.len()),
+            rom: rom.into(),
+            registers: Registers::new(),
+            dispi: Dispi::new(),
+            memory: Memory::new(),
+            clock,
+            version: 0,
+        }
     }
 
     /// Does what a BIOS does for mode 3, text of 80 by 25, with `font`: 16 lines for each of 256
@@ -236,11 +261,13 @@ impl Vga {
         self.registers = Registers::text_mode();
         self.memory = Memory::new();
         for cell in 0..80 * 25 {
-            self.memory.planes[0][cell * 2] = b' ';
-            self.memory.planes[1][cell * 2] = 0x07;
+            self.memory.set(0, cell * 2, b' ');
+            self.memory.set(1, cell * 2, 0x07);
         }
         for (character, lines) in font.into_iter().flatten().enumerate() {
-            self.memory.planes[2][character * 32..][..16].copy_from_slice(lines);
+            for (at, line) in lines.iter().enumerate() {
+                self.memory.set(2, character * 32 + at, *line);
+            }
         }
         self.version += 1;
     }
@@ -327,7 +354,9 @@ impl Vga {
                 registers.dac_part = 0;
                 registers.dac_reading = false;
             }
-            0x3c9 => registers.write_dac(value),
+            0x3c9 => {
+                registers.write_dac(if self.dispi.has_wide_dac() { value } else { value & 0x3f });
+            }
             0x3ce => registers.gc_index = value & 15,
             0x3cf => {
                 let at = usize::from(registers.gc_index);
@@ -338,31 +367,62 @@ impl Vga {
             0x3ba | 0x3da => registers.feature = value,
             _ => {}
         }
-        self.version += 1;
+    }
+}
+
+impl Vga {
+    /// The offset in all of the memory of `offset` in the window, if a mode of the display interface
+    /// makes the window linear.
+    fn linear(&self, offset: u64) -> Option<usize> {
+        let is_linear = self.dispi.mode().is_some_and(|mode| mode.bpp != 4);
+        (is_linear && offset < 0x1_0000).then(|| self.dispi.window() + offset as usize)
     }
 }
 
 impl Device for Vga {
     fn read(&mut self, offset: u64, bytes: u8) -> u64 {
-        read_bytes(offset, bytes, |at| match at.checked_sub(Vga::PORTS) {
-            None => self.memory.read(&self.registers, at as usize),
-            Some(port) => self.read_port(port.saturating_add(Vga::FIRST_PORT)),
-        })
+        match offset {
+            ..Vga::PORTS => match self.linear(offset) {
+                Some(at) => self.memory.linear(at, bytes),
+                None => {
+                    read_bytes(offset, bytes, |at| self.memory.read(&self.registers, at as usize))
+                }
+            },
+            Vga::PORTS..Vga::DISPI => read_bytes(offset - Vga::PORTS, bytes, |at| {
+                self.read_port(at.saturating_add(Vga::FIRST_PORT))
+            }),
+            Vga::DISPI => self.dispi.index().into(),
+            _ => self.dispi.read().into(),
+        }
     }
 
     fn write(&mut self, offset: u64, bytes: u8, value: u64) {
-        write_bytes(offset, bytes, value, |at, byte| match at.checked_sub(Vga::PORTS) {
-            None => {
-                self.memory.write(&self.registers, at as usize, byte);
-                self.version += 1;
+        match offset {
+            ..Vga::PORTS => match self.linear(offset) {
+                Some(at) => self.memory.set_linear(at, bytes, value),
+                None => write_bytes(offset, bytes, value, |at, byte| {
+                    self.memory.write(&self.registers, at as usize, byte);
+                }),
+            },
+            Vga::PORTS..Vga::DISPI => {
+                write_bytes(offset - Vga::PORTS, bytes, value, |at, byte| {
+                    self.write_port(at.saturating_add(Vga::FIRST_PORT), byte);
+                });
             }
-            Some(port) => self.write_port(port.saturating_add(Vga::FIRST_PORT), byte),
-        });
+            Vga::DISPI => self.dispi.set_index(value as u16),
+            _ => {
+                if self.dispi.write(value as u16) == Then::Clear {
+                    self.memory.clear();
+                }
+            }
+        }
+        self.version += 1;
     }
 
     fn reset(&mut self) {
         self.registers = Registers::new();
-        self.memory = Memory::new();
+        self.dispi = Dispi::new();
+        self.memory.clear();
         self.version += 1;
     }
 }

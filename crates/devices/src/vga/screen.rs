@@ -1,7 +1,7 @@
 //! What a monitor shows: the CRT controller's way through memory, and the attribute controller's
 //! colors.
 
-use super::{Vga, attr, crtc, gc, memory::PLANE, seq};
+use super::{Vga, attr, crtc, dispi, gc, memory::PLANE, seq};
 
 /// Lines of a screen, at most: what the registers may ask for beyond is cut.
 const MAX_LINES: usize = 1200;
@@ -92,6 +92,9 @@ impl Text {
 impl Vga {
     /// What is on the screen.
     pub fn screen(&self) -> Screen {
+        if let Some(mode) = self.dispi.mode() {
+            return Screen::Graphics(self.large(mode));
+        }
         let registers = &self.registers;
         let is_off = registers.seq[seq::CLOCKING_MODE] & 0x20 != 0
             || registers.attr_index & 0x20 == 0
@@ -148,7 +151,7 @@ impl Vga {
     /// The color of a value of the DAC, with eight bits for each component.
     fn dac(&self, value: u8) -> [u8; 3] {
         let color = self.registers.dac[usize::from(value & self.registers.dac_mask)];
-        color.map(|part| part << 2 | part >> 4)
+        if self.dispi.has_wide_dac() { color } else { color.map(|part| part << 2 | part >> 4) }
     }
 
     /// The color of an attribute, by way of the palette.
@@ -172,25 +175,22 @@ impl Vga {
         let blinking = registers.attr[attr::MODE_CONTROL] & 8 != 0;
         // Bit 3 of the attribute chooses between two fonts, when they differ.
         let (a, b) = fonts(registers.seq[seq::CHARACTER_MAP]);
-        let [characters, attributes, glyphs, _] = &*self.memory.planes;
         let mut cells = Vec::with_capacity(rows * columns);
         for row in 0..rows {
             for column in 0..columns {
                 let at = self.address(self.row_start(row) + column);
-                let attribute = attributes[at];
+                let [character, attribute, ..] = self.memory.planes(at);
                 let second = a != b && attribute & 8 != 0;
                 cells.push(Cell {
-                    character: u16::from(characters[at]) | u16::from(second) << 8,
+                    character: u16::from(character) | u16::from(second) << 8,
                     foreground: attribute & 15,
                     background: attribute >> 4 & if blinking { 7 } else { 15 },
                     blinks: blinking && attribute & 0x80 != 0,
                 });
             }
         }
-        let glyph = |font: usize, at: usize| {
-            let mut lines = [0; 32];
-            lines.copy_from_slice(&glyphs[font + at * 32..][..32]);
-            lines
+        let glyph = |font: usize, at: usize| -> [u8; 32] {
+            std::array::from_fn(|line| self.memory.planes(font + at * 32 + line)[2])
         };
         let font = (0..256).map(|at| glyph(b, at)).chain((0..256).map(|at| glyph(a, at))).collect();
         Text {
@@ -232,7 +232,7 @@ impl Vga {
             let start = self.row_start(row);
             for x in panning..width + panning {
                 let at = self.address(start + x / dots);
-                let planes = [0, 1, 2, 3].map(|plane: usize| self.memory.planes[plane][at]);
+                let planes = self.memory.planes(at);
                 pixels.push(match shift {
                     0 => self.color(planar(planes, x % 8)),
                     1 => self.color(pairs(planes, x % 8)),
@@ -241,6 +241,39 @@ impl Vga {
             }
         }
         Image { width, height, pixels }
+    }
+}
+
+impl Vga {
+    /// The picture of a mode of the display interface.
+    fn large(&self, mode: dispi::Mode) -> Image {
+        let mut pixels = Vec::with_capacity(mode.width * mode.height);
+        for y in 0..mode.height {
+            let line = (mode.start.0 + y) * mode.pitch;
+            for x in mode.start.1..mode.start.1 + mode.width {
+                pixels.push(self.large_pixel(mode.bpp, line, x));
+            }
+        }
+        Image { width: mode.width, height: mode.height, pixels }
+    }
+
+    /// A pixel of a line that begins at `line`.
+    fn large_pixel(&self, bpp: u16, line: usize, x: usize) -> [u8; 3] {
+        let bytes = usize::from(bpp.div_ceil(8));
+        let byte = |n: usize| self.memory.byte(line + x * bytes + n);
+        let word = || usize::from(byte(0)) | usize::from(byte(1)) << 8;
+        // A component of so many bits.
+        let part = |at: usize, bits: usize| {
+            let value = word() >> at & ((1 << bits) - 1);
+            (value << (8 - bits) | value >> (2 * bits - 8)) as u8
+        };
+        match bpp {
+            4 => self.color(planar(self.memory.planes(line + x / 8), x % 8)),
+            8 => self.dac(byte(0)),
+            15 => [part(10, 5), part(5, 5), part(0, 5)],
+            16 => [part(11, 5), part(5, 6), part(0, 5)],
+            _ => [byte(2), byte(1), byte(0)],
+        }
     }
 }
 

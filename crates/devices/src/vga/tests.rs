@@ -4,7 +4,7 @@ use super::*;
 use mynah_bus::Timers;
 
 fn vga() -> Vga {
-    Vga::new(Clock::stopped())
+    Vga::new(Clock::stopped(), &[])
 }
 
 impl Vga {
@@ -205,7 +205,7 @@ fn registers_and_colors_can_be_read_back() {
 #[test]
 fn retraces_come_in_time() {
     let timers = Timers::new(Clock::stopped());
-    let mut vga = Vga::new(timers.clock().clone());
+    let mut vga = Vga::new(timers.clock().clone(), &[]);
     vga.set_text_mode(None);
     let mut seen = Vec::new();
     for _ in 0..FRAME_LINES {

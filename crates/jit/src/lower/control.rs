@@ -5,11 +5,8 @@ use crate::Exit;
 use cranelift_codegen::ir::{self as clif, InstBuilder, condcodes::IntCC, types};
 use mynah_guest::{Core, Cpu, Guest, JumpEntry};
 use mynah_ir::{Inst, Known, SlotSet, Trap};
-use mynah_mem::Memory;
+use mynah_mem::{Memory, PAGE};
 use std::mem::offset_of;
-
-/// What moves together when address translation changes, in bytes.
-pub(super) const PAGE: u64 = 4096;
 
 impl<G: Guest> Lower<'_, G> {
     pub(super) fn set_pc(&mut self, pc: u64) {

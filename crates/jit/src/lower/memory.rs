@@ -9,7 +9,7 @@ use cranelift_codegen::ir::{self as clif, AtomicRmwOp, InstBuilder, MemFlagsData
 use cranelift_codegen::isa::CallConv;
 use mynah_guest::{Core, Guest};
 use mynah_ir::{Align, Inst, MemOp, Order, Rmw, Ty};
-use mynah_mem::{Access, Memory, TlbEntry};
+use mynah_mem::{Access, Memory, PAGE, TlbEntry};
 use std::mem::offset_of;
 
 /// Guest accesses may be refused by the host, at any address.
@@ -46,7 +46,7 @@ impl<G: Guest> Lower<'_, G> {
         let address = self.arg(inst, 0);
         let bytes = i64::from(inst.ty.bytes());
         let tag = if access == Access::Write { TlbEntry::WRITE } else { TlbEntry::READ };
-        let page = self.b.ins().ushr_imm_u(address, 12);
+        let page = self.b.ins().ushr_imm_u(address, i64::from(PAGE.ilog2()));
         let index = self.b.ins().band_imm_s(page, TlbEntry::COUNT as i64 - 1);
         let offset = self.b.ins().ishl_imm_u(index, i64::from(size_of::<TlbEntry>().ilog2()));
         let tlb = self.core_load(types::I64, constant(), offset_of!(Core, tlb));
@@ -59,11 +59,12 @@ impl<G: Guest> Lower<'_, G> {
         // The page of the last byte: an access across pages matches no entry. If the access must
         // be aligned, the bits that must be 0 take part.
         let natural = MemOp::unpack(inst.imm).align == Align::Natural;
+        let in_page = -(PAGE as i64);
         let wanted = if natural || bytes == 1 {
-            self.b.ins().band_imm_s(address, !0xfff | (bytes - 1))
+            self.b.ins().band_imm_s(address, in_page | (bytes - 1))
         } else {
             let last = self.b.ins().iadd_imm_s(address, bytes - 1);
-            self.b.ins().band_imm_s(last, !0xfff)
+            self.b.ins().band_imm_s(last, in_page)
         };
         let miss = self.b.ins().icmp(IntCC::NotEqual, found, wanted);
         self.if_missed(miss, address, fill::request(inst.ty.bytes(), access, natural));

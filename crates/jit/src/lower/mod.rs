@@ -53,7 +53,7 @@ pub(crate) fn unit<G: Guest>(
         dirty: SlotSet::EMPTY,
         values: Vec::new(),
         sites: Vec::new(),
-        page: blocks[0].key.pc / control::PAGE,
+        page: blocks[0].key.pc / mynah_mem::PAGE,
         space: G::space(blocks[0].key.mode),
         unit_sig,
         helper_sig: None,

@@ -78,7 +78,7 @@ fn mincore(call: &mut Call<'_>) -> Result<u64, Errno> {
     if length != 0 && !space.owns(addr, length) {
         return Err(Errno::ENOMEM);
     }
-    space.prepare(vec, length.div_ceil(crate::space::PAGE));
+    space.prepare(vec, length.div_ceil(mynah_mem::PAGE));
     call.pass()
 }
 
@@ -88,7 +88,7 @@ fn segment_bytes(call: &mut Call<'_>, id: u64) -> Result<u64, Errno> {
     let mut data = [0_u64; 14];
     let stat = libc::IPC_STAT as u64;
     call.host("shmctl", [id, stat, data.as_mut_ptr() as u64, 0, 0, 0])?;
-    Ok(data[6].next_multiple_of(crate::space::PAGE))
+    Ok(data[6].next_multiple_of(mynah_mem::PAGE))
 }
 
 fn shmat(call: &mut Call<'_>) -> Result<u64, Errno> {
@@ -121,7 +121,7 @@ fn shmdt(call: &mut Call<'_>) -> Result<u64, Errno> {
     let end = proc::host_areas()
         .into_iter()
         .find(|area| area.range.start == addr)
-        .map_or(addr + crate::space::PAGE, |area| area.range.end);
+        .map_or(addr + mynah_mem::PAGE, |area| area.range.end);
     call.pass()?;
     call.process().space.disown(&(addr..end));
     Ok(0)

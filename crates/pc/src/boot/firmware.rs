@@ -2,20 +2,18 @@
 //! configuration device (its keys and file names are those that SeaBIOS and OVMF know, listed in
 //! the specification `fw_cfg` of the device and in SeaBIOS's `paravirt.h`).
 
-use super::map::RAM;
-use super::{BootError, read};
-use crate::acpi::Tables;
+use super::map::{RAM, Range};
+use super::{BootError, read, u16_at};
+use crate::Options;
+use crate::acpi::{ROOT_CHECKSUMS, RSDT_ADDRESS, Tables, XSDT_ADDRESS};
 use crate::layout;
 use mynah_bus::Ram;
 use mynah_devices::fw_cfg::Items;
+use mynah_devices::vga::Vga;
 use std::path::Path;
 
 /// The largest ROM: devices are below.
 const MAX: usize = 16 << 20;
-/// How much of the ROM's end is found below 1 MiB too.
-const LOW: usize = 128 << 10;
-/// What holds the end of the firmware below 1 MiB.
-const LOW_END: u64 = 1 << 20;
 
 /// Keys of the items that are not files.
 mod key {
@@ -38,16 +36,45 @@ pub(crate) fn rom(path: &Path) -> Result<Ram, BootError> {
     Ok(rom)
 }
 
-/// Copies the end of the ROM to where real mode finds it, in RAM.
-pub(crate) fn shadow(rom: &Ram, ram: &Ram) -> Result<(), BootError> {
-    let mut bytes = vec![0; LOW.min(rom.len() as usize)];
-    let len = bytes.len() as u64;
-    rom.read(layout::HIGH - len, &mut bytes)?;
-    Ok(ram.write(LOW_END - len, &bytes)?)
+/// The BIOS of the display adapter.
+pub(crate) struct VgaRom(Vec<u8>);
+
+impl VgaRom {
+    /// The file's name, where it is not named: it lies beside the firmware.
+    const NAME: &str = "vgabios-stdvga.bin";
+
+    /// Reads the one that is named, or else the one beside the firmware, if there is one.
+    pub(crate) fn find(options: &Options) -> Result<VgaRom, BootError> {
+        let beside = || Some(options.firmware.as_ref()?.parent()?.join(VgaRom::NAME));
+        let path = match &options.vga_firmware {
+            Some(path) => path.clone(),
+            None => match beside().filter(|path| path.exists()) {
+                Some(path) => path,
+                None => return Ok(VgaRom(Vec::new())),
+            },
+        };
+        let bytes = read(&path)?;
+        if !bytes.starts_with(&[0x55, 0xaa]) || bytes.len() > Vga::MAX_ROM {
+            return Err(BootError::of(path, "not the BIOS of a display adapter"));
+        }
+        Ok(VgaRom(bytes))
+    }
+
+    /// Whether it has the header of a ROM on a PCI adapter (PCI Firmware Specification, 5.1).
+    fn is_for_pci(&self) -> bool {
+        let at = usize::from(u16_at(&self.0, 0x18));
+        self.0.get(at..).is_some_and(|header| header.starts_with(b"PCIR"))
+    }
+
+    /// What is in the adapter's ROM.
+    pub(crate) fn for_pci(&self) -> &[u8] {
+        if self.is_for_pci() { &self.0 } else { &[] }
+    }
 }
 
-/// What the firmware is told of a board with so many bytes of `memory` and `cpus` vCPUs.
-pub(crate) fn items(memory: u64, cpus: usize) -> Items {
+/// What the firmware is told of a board with so many bytes of `memory`, `cpus` vCPUs and this BIOS
+/// for the display.
+pub(crate) fn items(memory: u64, cpus: usize, vga: &VgaRom) -> Items {
     let mut items = Items::new();
     let low = memory.min(layout::LOW_END);
     items.add(key::MEMORY, low.to_le_bytes());
@@ -57,6 +84,9 @@ pub(crate) fn items(memory: u64, cpus: usize) -> Items {
     items.add_file("etc/e820", e820(memory));
     // Messages of the firmware, and what programs print through it, go to the serial port.
     items.add_file("etc/sercon-port", (layout::port::COM1.start as u16).to_le_bytes());
+    if !vga.0.is_empty() && !vga.is_for_pci() {
+        items.add_file("vgaroms/vgabios.bin", vga.0.as_slice());
+    }
     add_acpi(&mut items, cpus);
     items
 }
@@ -74,14 +104,14 @@ fn add_acpi(items: &mut Items, cpus: usize) {
         script.extend(command(2, &[&name(file), &name(TABLES), &at, &[width]]));
     };
     tables.pointers.iter().for_each(|&(at, width)| pointer(TABLES, at, width));
-    pointer(ROOT, 24, 8);
+    pointer(ROOT, RSDT_ADDRESS, 4);
+    pointer(ROOT, XSDT_ADDRESS, 8);
     let mut sum = |file, at: usize, start: usize, len: usize| {
         let [at, start, len] = [at, start, len].map(|n| (n as u32).to_le_bytes());
         script.extend(command(3, &[&name(file), &at, &start, &len]));
     };
     tables.places.iter().for_each(|place| sum(TABLES, place.start + 9, place.start, place.len()));
-    sum(ROOT, 8, 0, 20);
-    sum(ROOT, 32, 0, 36);
+    ROOT_CHECKSUMS.into_iter().for_each(|(at, len)| sum(ROOT, at, 0, len));
     items.add_file(ROOT, tables.rsdp());
     items.add_file(TABLES, tables.bytes);
     items.add_file("etc/table-loader", script);
@@ -111,13 +141,8 @@ fn command(number: u32, fields: &[&[u8]]) -> Vec<u8> {
 fn e820(memory: u64) -> Vec<u8> {
     let high = memory.saturating_sub(layout::LOW_END);
     let ranges = [(0, memory - high), (layout::HIGH, high)];
-    let mut map = Vec::new();
-    for (start, len) in ranges.into_iter().filter(|(_, len)| *len != 0) {
-        map.extend(start.to_le_bytes());
-        map.extend(len.to_le_bytes());
-        map.extend(RAM.to_le_bytes());
-    }
-    map
+    let ranges = ranges.into_iter().filter(|(_, len)| *len != 0);
+    ranges.flat_map(|(start, len)| Range { start, len, kind: RAM }.bytes()).collect()
 }
 
 #[cfg(test)]
@@ -125,25 +150,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rom_ends_at_4_gib_and_its_end_is_below_1_mib() {
+    fn the_rom_ends_at_4_gib() {
         let path = std::env::temp_dir().join(format!("mynah-rom-{}", std::process::id()));
         let mut bytes = vec![0; 256 << 10];
         bytes[0] = 1;
-        bytes[128 << 10] = 2;
         *bytes.last_mut().expect("bytes") = 3;
         std::fs::write(&path, &bytes).expect("a file");
         let rom = rom(&path);
         let _ = std::fs::remove_file(&path);
         let rom = rom.expect("a ROM");
-        let ram = Ram::flat(1 << 20).expect("RAM");
-        shadow(&rom, &ram).expect("there is RAM");
         let at = |ram: &Ram, pa| {
             let mut byte = [0];
             ram.read(pa, &mut byte).map(|()| byte[0])
         };
         assert_eq!(at(&rom, 0xfffc_0000), Ok(1));
         assert_eq!(at(&rom, 0xffff_ffff), Ok(3));
-        assert_eq!([at(&ram, 0xe_0000), at(&ram, 0xf_ffff)], [Ok(2), Ok(3)]);
     }
 
     #[test]

@@ -1,20 +1,26 @@
 //! The Linux boot protocol (Documentation/arch/x86/boot.rst of the kernel): a bzImage and an
 //! initial RAM disk.
 
+use super::information::ROOM;
 use super::map::memory_map;
 use super::{BootError, Entry, Image, command_line, read, u16_at, u32_at};
 use crate::layout;
 use mynah_bus::Ram;
 
 /// Physical address of the boot parameters, the "zero page".
-const PARAMS: u64 = 0x1_0000;
+const PARAMS: u64 = ROOM.start;
 /// Physical address of the command line.
-const COMMAND_LINE: u64 = 0x2_0000;
+const COMMAND_LINE: u64 = ROOM.start + 0x1_0000;
 /// Longest command line, with its zero, that fits there.
-const COMMAND_LINE_ROOM: usize = 0x1_0000;
+const COMMAND_LINE_ROOM: usize = (ROOM.end - COMMAND_LINE) as usize;
 
 /// Offsets in the boot parameters and, the same, in the file's first sectors.
 mod field {
+    pub(super) const VIDEO_MODE: usize = 0x06;
+    pub(super) const VIDEO_COLUMNS: usize = 0x07;
+    pub(super) const VIDEO_LINES: usize = 0x0e;
+    pub(super) const VIDEO_IS_VGA: usize = 0x0f;
+    pub(super) const VIDEO_POINTS: usize = 0x10;
     pub(super) const ACPI_RSDP: usize = 0x70;
     pub(super) const E820_COUNT: usize = 0x1e8;
     pub(super) const SETUP_SECTS: usize = 0x1f1;
@@ -78,6 +84,12 @@ pub(crate) fn load(image: &Image<'_>, ram: &Ram) -> Result<Entry, BootError> {
     put(field::HEAP_END, &0xfe00_u16.to_le_bytes());
     put(field::COMMAND_LINE, &(COMMAND_LINE as u32).to_le_bytes());
     put(field::CODE32, &(start as u32).to_le_bytes());
+    // The display is in the mode of `Vga::set_text_mode`.
+    put(field::VIDEO_MODE, &[3]);
+    put(field::VIDEO_COLUMNS, &[80]);
+    put(field::VIDEO_LINES, &[25]);
+    put(field::VIDEO_IS_VGA, &[1]);
+    put(field::VIDEO_POINTS, &16_u16.to_le_bytes());
     if let Some(rsdp) = image.rsdp {
         put(field::ACPI_RSDP, &rsdp.to_le_bytes());
     }
@@ -107,10 +119,7 @@ pub(crate) fn load(image: &Image<'_>, ram: &Ram) -> Result<Entry, BootError> {
     let map = memory_map(memory);
     put(field::E820_COUNT, &[map.len() as u8]);
     for (n, range) in map.iter().enumerate() {
-        let at = field::E820 + 20 * n;
-        put(at, &range.start.to_le_bytes());
-        put(at + 8, &range.len.to_le_bytes());
-        put(at + 16, &range.kind.to_le_bytes());
+        put(field::E820 + 20 * n, &range.bytes());
     }
     ram.write(PARAMS, &params)?;
 

@@ -15,6 +15,17 @@ pub(crate) struct Range {
     pub(crate) kind: u32,
 }
 
+impl Range {
+    /// Its bytes, as INT 15h and those after it have them.
+    pub(crate) fn bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&self.start.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.len.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.kind.to_le_bytes());
+        bytes
+    }
+}
+
 /// The memory map of a machine with `memory` bytes.
 pub(crate) fn memory_map(memory: u64) -> Vec<Range> {
     let mut map = Vec::new();

@@ -130,9 +130,7 @@ pub(crate) fn load(image: &Image<'_>, header: &Header, ram: &Ram) -> Result<Entr
     for range in memory_map(image.memory) {
         // The size of what follows it.
         map.extend(20_u32.to_le_bytes());
-        map.extend(range.start.to_le_bytes());
-        map.extend(range.len.to_le_bytes());
-        map.extend(range.kind.to_le_bytes());
+        map.extend(range.bytes());
     }
     let map_bytes = map.len() as u32;
     let map = information.add(&map);

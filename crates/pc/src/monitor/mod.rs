@@ -5,6 +5,7 @@ mod info;
 
 use crate::board::End;
 use crate::front::Front;
+use crate::screen;
 use std::sync::atomic::Ordering;
 
 /// What asks for a command.
@@ -173,9 +174,11 @@ fn run(front: &Front, command: Command<'_>) -> Result<String, String> {
 }
 
 impl Front {
-    /// Writes the screen to a file.
-    fn screendump(&self, _file: &str) -> Result<String, String> {
-        Err("The machine has no screen.".to_owned())
+    /// Writes a picture of the screen to a file.
+    fn screendump(&self, file: &str) -> Result<String, String> {
+        let picture = screen::png(&self.board.screen().image());
+        std::fs::write(file, picture).map_err(|error| format!("{file}: {error}"))?;
+        Ok(String::new())
     }
 }
 

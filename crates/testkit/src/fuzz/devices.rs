@@ -195,7 +195,7 @@ impl Pc {
         let uart = Arc::new(Mutex::new(Uart16550::new(irq(4), |_| {})));
         let keyboard = Arc::new(Mutex::new(I8042::new(irq(1), irq(12), control.clone())));
         let pm = AcpiPm::new(irq(9), &timers, control.clone());
-        let vga = Arc::new(Mutex::new(Vga::new(timers.clock().clone())));
+        let vga = Arc::new(Mutex::new(Vga::new(timers.clock().clone(), &[0x55; 600])));
         vga.lock().set_text_mode(None);
         let mut items = Items::new();
         items.add_file("etc/file", vec![0x5a; 5000]);
@@ -207,6 +207,7 @@ impl Pc {
         bus.plug(Address::new(1, 0), Arc::new(Mutex::new(Piix3::new(router))));
         bus.plug(Address::new(1, 3), Arc::new(Mutex::new(piix4)));
         bus.plug(Address::new(2, 0), Arc::new(Mutex::new(card())));
+        bus.plug(Address::new(3, 0), vga.clone());
 
         ports.add_at(0x20..0x22, I8259Ports::FIRST, shared(pic.ports()));
         ports.add_at(0xa0..0xa2, I8259Ports::SECOND, shared(pic.ports()));
@@ -220,6 +221,7 @@ impl Pc {
         ports.add(0x92..0x93, shared(PortA::new(control.clone())));
         ports.add(0xb2..0xb4, shared(Apm::new(pm.clone())));
         ports.add_at(0x3b0..0x3e0, Vga::PORTS, vga.clone());
+        ports.add_at(0x1ce..0x1d1, Vga::DISPI, vga.clone());
         ports.add(0x3f8..0x400, uart.clone());
         ports.add(0xf4..0xf8, shared(DebugExit::new(control.clone())));
         ports.add(0x510..0x510 + FwCfg::PORTS, shared(FwCfg::new(items, ram)));
@@ -321,7 +323,7 @@ impl Pc {
                     self.memory.reset();
                     self.lapics.iter().for_each(|lapic| lapic.reset());
                 }
-                1 => _ = self.vga.lock().screen(),
+                1 => _ = self.vga.lock().screen().image(),
                 _ => {
                     let address = Address::new(rng.below(3) as u8, rng.below(4) as u8);
                     let value = rng.edge() as u32;

@@ -1,9 +1,9 @@
 //! A machine without devices around one interpreted vCPU: RAM, and a port for text.
 
 use mynah_guest::{Cpu, Fault, Guest, Lifted, Ports};
-use mynah_interp::{Code, Outcome};
+use mynah_interp::{Outcome, OwnedCode};
 use mynah_ir::{BlockKey, Builder, End};
-use mynah_mem::{Io, Memory, Paged, Phys, Ram};
+use mynah_mem::{Io, Memory, Paged, Phys, Ram, Rights};
 use mynah_x86::events::{Due, Event, Shutdown, attend, deliver};
 use mynah_x86::paging::Walker;
 use mynah_x86::segment::{CS, Segment};
@@ -78,7 +78,7 @@ pub(crate) struct Machine {
     phys: Arc<Phys>,
     text: Arc<Text>,
     style: Style,
-    blocks: HashMap<(BlockKey, Vec<u8>), Code<Guest86>>,
+    blocks: HashMap<(BlockKey, Vec<u8>), OwnedCode<Guest86>>,
 }
 
 impl Machine {
@@ -86,7 +86,7 @@ impl Machine {
         // Leaked: the memory stays for as long as anything may point there.
         let host = vec![0u8; RAM + PAGE as usize].leak().as_ptr() as u64;
         let host = host.next_multiple_of(PAGE);
-        let ram = Ram { start: 0, len: RAM as u64, host, read_only: false };
+        let ram = Ram { start: 0, len: RAM as u64, host, rights: Rights::ALL, behind: None };
         let phys = Phys::new(vec![ram], Arc::new(Nothing));
         let memory = Paged::new(Walker::default(), phys.clone());
         let mut cpu = Cpu::new(memory);
@@ -239,7 +239,7 @@ fn lift(
     key: BlockKey,
     limit: u32,
     style: Style,
-) -> Result<Code<Guest86>, Option<mynah_ir::Trap>> {
+) -> Result<OwnedCode<Guest86>, Option<mynah_ir::Trap>> {
     let builder = Builder::new(Guest86::SLOTS);
     let mut lifter = <Guest86 as Guest>::Lifter::default();
     let (mut len, mut insts) = (0, 0);

@@ -1,0 +1,114 @@
+//! Linux: Debian's kernel for virtual machines starts a RAM disk with BusyBox, on every tier, with one
+//! vCPU and with several, does some work and turns the machine off.
+
+use crate::archive::Archive;
+use crate::machine::{Machine, guest};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// What the first process does. The numbers come out the same everywhere.
+pub(crate) const INIT: &str = "#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /tmp
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+echo init runs with $(grep -c ^processor /proc/cpuinfo) vCPUs
+seq 1 20000 | sha256sum
+seq 1 3000 | sort -r | md5sum
+i=0; while [ $i -lt 30 ]; do i=$((i+1)); (exit $i) & done; wait; echo $i processes
+seq 1 5000 | gzip -c | gunzip -c | sha1sum
+for n in 1 2 3 4; do (seq 1 4000 | sha256sum) & done; wait
+dmesg | grep -iE 'warning|oops|bug:|call trace|segfault' | head -5
+echo done
+poweroff -f
+";
+
+/// The RAM disk, written into the folder of tests.
+pub(crate) fn ram_disk(busybox: &Path) -> PathBuf {
+    static DISK: OnceLock<PathBuf> = OnceLock::new();
+    DISK.get_or_init(|| Archive::system(busybox, INIT).write("boot-test.img")).clone()
+}
+
+/// Boots with these options and checks what the guest prints.
+fn linux(vcpus: &str, options: &[&str]) {
+    let (Some(kernel), Some(busybox)) = (guest("vmlinuz-cloud"), guest("bin/busybox")) else {
+        return;
+    };
+    let (kernel, initrd) = (kernel.display().to_string(), ram_disk(&busybox));
+    let initrd = initrd.display().to_string();
+    let mut all = vec!["--kernel", &kernel, "--initrd", &initrd, "--memory", "192M"];
+    all.extend(["--smp", vcpus, "--append", "console=ttyS0 panic=-1"]);
+    all.extend(options);
+    let (output, status) = Machine::start(&all).finish();
+    check(&output, vcpus);
+    assert!(status.success(), "{status}: {output}");
+}
+
+/// Checks what [`INIT`] prints.
+pub(crate) fn check(output: &str, vcpus: &str) {
+    let from = output.find("init runs").unwrap_or_else(|| panic!("no init: {output}"));
+    let said = &output[from..];
+    let expected = [
+        format!("init runs with {vcpus} vCPUs"),
+        "done".to_owned(),
+        "30 processes".to_owned(),
+        host("seq 1 20000 | sha256sum"),
+        host("seq 1 3000 | sort -r | md5sum"),
+        host("seq 1 5000 | sha1sum"),
+    ];
+    for line in &expected {
+        assert!(said.lines().any(|l| l == line), "`{line}` is missing in: {said}");
+    }
+    let same = host("seq 1 4000 | sha256sum");
+    assert_eq!(said.lines().filter(|l| **l == same).count(), 4, "{said}");
+    for word in ["Call Trace", "BUG:", "Oops", "segfault", "WARNING"] {
+        assert!(!said.contains(word), "{word} in: {said}");
+    }
+}
+
+/// What the host's shell makes of `command`.
+pub(crate) fn host(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().expect("there is a shell");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+#[test]
+fn linux_boots_on_tier_0() {
+    linux("1", &["--tier", "0"]);
+}
+
+#[test]
+fn linux_boots_with_two_vcpus() {
+    linux("2", &[]);
+}
+
+#[test]
+#[ignore = "long: compiles all that it runs"]
+fn linux_boots_on_tier_1() {
+    linux("1", &["--tier", "1"]);
+}
+
+#[test]
+#[ignore = "long"]
+fn linux_boots_with_four_vcpus_compiled_early() {
+    linux("4", &["--threshold", "20"]);
+}
+
+#[test]
+fn what_cannot_be_started_is_one_line() {
+    for (options, says) in [
+        (vec!["--kernel", "/nowhere/kernel"], "/nowhere/kernel"),
+        (vec!["--kernel", "/dev/null"], "not a"),
+        (vec!["--kernel", env!("CARGO_BIN_EXE_mynah"), "--memory", "1K"], "less than 1M"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mynah"))
+            .arg("boot")
+            .args(&options)
+            .output()
+            .expect("mynah starts");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(says), "{options:?}: {text}");
+        assert!(!output.status.success() && output.stdout.is_empty());
+    }
+}

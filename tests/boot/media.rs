@@ -1,0 +1,264 @@
+//! Disks and discs: what firmware starts from them, and file systems on them.
+
+use crate::archive::Archive;
+use crate::linux::{self, ram_disk};
+use crate::machine::{Machine, guest};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file of tests.
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Runs a host program, with those that were unpacked on its search path.
+fn run(program: &Path, arguments: &[&str]) {
+    let unpacked = guest("bin").map(|bin| bin.with_file_name("root/usr/bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(unpacked.into_iter().chain(std::env::split_paths(&path)));
+    let output = Command::new(program)
+        .args(arguments)
+        .env("PATH", path.expect("folders without colons"))
+        .env("MTOOLS_SKIP_CHECK", "1")
+        .output()
+        .unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {arguments:?}: {errors}", program.display());
+}
+
+/// Options by which SeaBIOS starts.
+fn seabios() -> Option<[String; 2]> {
+    Some(["--firmware".to_owned(), text(&guest("seabios/bios-256k.bin")?)])
+}
+
+#[test]
+fn seabios_starts_grub_from_a_cd_which_has_a_prompt() {
+    let (Some([option, bios]), Some(disc)) = (seabios(), guest("grub-rescue.iso")) else { return };
+    let mut machine = Machine::start(&[&option, &bios, "--cdrom", &text(&disc)]);
+    machine.wait_for("GNU GRUB");
+    machine.wait_for("executed automatically");
+    machine.type_text("c");
+    machine.wait_for("grub>");
+    machine.type_text("echo it\r");
+    machine.wait_for("echo it\n");
+    machine.wait_for("it\n");
+    machine.type_text("halt\r");
+    let (output, status) = machine.finish();
+    assert!(status.success(), "{status}: {output}");
+}
+
+#[test]
+fn memtest_tests_and_its_screen_is_seen() {
+    let (Some([option, bios]), Some(disc)) = (seabios(), guest("memtest.iso")) else { return };
+    let picture = scratch("memtest.png");
+    let _ = fs::remove_file(&picture);
+    let (disc, shot) = (text(&disc), text(&picture));
+    let mut machine = Machine::start(&[
+        &option,
+        &bios,
+        "--cdrom",
+        &disc,
+        "--memory",
+        "32M",
+        "--display",
+        "text",
+        "--screenshot",
+        &shot,
+    ]);
+    machine.wait_for("Memtest86");
+    machine.wait_for("Test #1");
+    machine.quit();
+    let png = fs::read(&picture).expect("a picture");
+    assert_eq!(png[..8], *b"\x89PNG\r\n\x1a\n");
+    // 80 characters of 9 dots, 25 of 16 lines.
+    assert_eq!(png[16..24], [0, 0, 2, 208, 0, 0, 1, 144]);
+}
+
+/// Sectors of the disk, and of what is before its partition.
+const SECTORS: u32 = 64 << 11;
+const BEFORE: u32 = 1 << 11;
+
+/// A disk with a partition from which SYSLINUX starts Linux.
+fn syslinux_disk(kernel: &Path, initrd: &Path) -> Option<PathBuf> {
+    let mbr = guest("syslinux-mbr.bin")?;
+    let (mtools, syslinux) = (guest("bin/mtools")?, guest("bin/syslinux")?);
+    let path = scratch("syslinux.img");
+    let mut disk = File::create(&path).expect("a disk");
+    disk.set_len(u64::from(SECTORS) * 512).expect("room");
+    disk.write_all(&fs::read(mbr).expect("a boot record")).expect("room");
+    // An active partition of FAT32.
+    let mut entry = vec![0x80, 0, 33, 0, 0x0c, 0xfe, 0xff, 0xff];
+    entry.extend(BEFORE.to_le_bytes());
+    entry.extend((SECTORS - BEFORE).to_le_bytes());
+    disk.seek(SeekFrom::Start(446)).expect("a disk");
+    disk.write_all(&entry).expect("room");
+    disk.seek(SeekFrom::Start(510)).expect("a disk");
+    disk.write_all(&[0x55, 0xaa]).expect("room");
+    drop(disk);
+
+    let config = scratch("syslinux.cfg");
+    let lines = "SERIAL 0 115200\nDEFAULT linux\nPROMPT 0\nLABEL linux\n  KERNEL vmlinuz\n  \
+                 APPEND initrd=initrd.img console=ttyS0 panic=-1\n";
+    fs::write(&config, lines).expect("room");
+    let (before, total) = (BEFORE.to_string(), (SECTORS - BEFORE).to_string());
+    let image = format!("{}@@{}", path.display(), BEFORE * 512);
+    let format =
+        ["-c", "mformat", "-i", &image, "-F", "-h", "16", "-s", "63", "-H", &before, "-T", &total];
+    run(&mtools, &[&format[..], &["::"]].concat());
+    run(&syslinux, &["--install", "--offset", &(BEFORE * 512).to_string(), &text(&path)]);
+    for (file, name) in [(kernel, "vmlinuz"), (initrd, "initrd.img"), (&config, "syslinux.cfg")] {
+        run(&mtools, &["-c", "mcopy", "-i", &image, &text(file), &format!("::{name}")]);
+    }
+    Some(path)
+}
+
+#[test]
+fn seabios_starts_syslinux_from_a_disk_which_starts_linux() {
+    let found = (seabios(), guest("vmlinuz-cloud"), guest("bin/busybox"));
+    let (Some([option, bios]), Some(kernel), Some(busybox)) = found else { return };
+    let Some(disk) = syslinux_disk(&kernel, &ram_disk(&busybox)) else { return };
+    for interface in ["ide", "virtio"] {
+        let drive = format!("{},if={interface}", disk.display());
+        let machine = Machine::start(&[&option, &bios, "--disk", &drive, "--snapshot"]);
+        let (output, status) = machine.finish();
+        linux::check(&output, "1");
+        assert!(status.success(), "{status}: {output}");
+    }
+}
+
+/// Kernel modules by name, below `folder`.
+fn modules(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            modules(&path, found);
+        } else if let Some(name) =
+            path.file_name().and_then(|name| name.to_str()?.strip_suffix(".ko"))
+        {
+            found.insert(name.replace('-', "_"), path.clone());
+        }
+    }
+}
+
+/// Adds `name` to `order`, after the modules that it needs.
+fn add_module(name: &str, all: &BTreeMap<String, PathBuf>, order: &mut Vec<String>) {
+    let name = name.replace('-', "_");
+    if order.contains(&name) {
+        return;
+    }
+    let path = all.get(&name).unwrap_or_else(|| panic!("the kernel has no module {name}"));
+    let file = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let field = b"\0depends=";
+    let at = file.windows(field.len()).position(|window| window == field);
+    let list = at.map_or(&[][..], |at| &file[at + field.len()..]);
+    let list = String::from_utf8_lossy(list.split(|byte| *byte == 0).next().unwrap_or_default());
+    for needed in list.split(',').filter(|needed| !needed.is_empty()) {
+        add_module(needed, all, order);
+    }
+    order.push(name);
+}
+
+/// A RAM disk that mounts the root on a disk of either kind by the modules for it.
+fn ram_disk_with_modules(busybox: &Path, folder: &Path) -> PathBuf {
+    let (mut all, mut order) = (BTreeMap::new(), Vec::new());
+    modules(folder, &mut all);
+    for name in ["virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "crc32c_generic", "ext4"] {
+        add_module(name, &all, &mut order);
+    }
+    let insert: String = order.iter().map(|name| format!("insmod /modules/{name}.ko\n")).collect();
+    let init = format!(
+        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev\n{insert}\
+         i=0; while [ ! -b /dev/vda -a ! -b /dev/sda -a $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done\n\
+         for disk in /dev/vda /dev/sda; do [ -b $disk ] && mount -t ext4 $disk /root; done\n\
+         mount --move /dev /root/dev\nexec switch_root /root /init\n"
+    );
+    let mut archive = Archive::system(busybox, &init);
+    archive.add("root", 0o040_755, &[], (0, 0));
+    archive.add("modules", 0o040_755, &[], (0, 0));
+    for name in &order {
+        let module = fs::read(&all[name]).expect("it has been read before");
+        archive.add(&format!("modules/{name}.ko"), 0o100_644, &module, (0, 0));
+    }
+    archive.write("modules-test.img")
+}
+
+/// What the first process of the disk does.
+const ON_DISK: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -o remount,rw /
+echo the root is $(grep -o '/ ext4 rw' /proc/mounts)
+seq 1 200000 > /tmp/numbers; sync; echo 3 > /proc/sys/vm/drop_caches
+sha256sum < /tmp/numbers
+dmesg | grep -iE 'warning|oops|bug:|call trace|segfault|i/o error' | head -5
+mount -o remount,ro /; echo done; poweroff -f
+";
+
+/// A disk whose whole is a file system in the format of ext4.
+fn ext4_disk(busybox: &Path) -> Option<PathBuf> {
+    let mke2fs = guest("bin/mke2fs")?;
+    let (root, path) = (scratch("ext4-root"), scratch("ext4.img"));
+    let _ = fs::remove_dir_all(&root);
+    let _ = fs::remove_file(&path);
+    for folder in ["bin", "dev", "proc", "sys", "tmp"] {
+        fs::create_dir_all(root.join(folder)).expect("room");
+    }
+    fs::copy(busybox, root.join("bin/busybox")).expect("room");
+    fs::write(root.join("init"), ON_DISK).expect("room");
+    run(Path::new("chmod"), &["755", &text(&root.join("init"))]);
+    run(&mke2fs, &["-q", "-t", "ext4", "-d", &text(&root), &text(&path), "32M"]);
+    Some(path)
+}
+
+#[test]
+fn the_generic_kernel_has_its_root_on_disks_of_both_kinds() {
+    let found = (guest("vmlinuz-generic"), guest("bin/busybox"), guest("vmlinuz-generic.root/lib"));
+    let (Some(kernel), Some(busybox), Some(library)) = found else { return };
+    let Some(disk) = ext4_disk(&busybox) else { return };
+    let initrd = ram_disk_with_modules(&busybox, &library.join("modules"));
+    let (kernel, initrd) = (text(&kernel), text(&initrd));
+    let sum = linux::host("seq 1 200000 | sha256sum");
+    for interface in ["virtio", "ide"] {
+        let drive = format!("{},if={interface}", disk.display());
+        let machine = Machine::start(&[
+            "--kernel",
+            &kernel,
+            "--initrd",
+            &initrd,
+            "--disk",
+            &drive,
+            "--append",
+            "console=ttyS0 panic=-1",
+        ]);
+        let (output, status) = machine.finish();
+        let said = &output[output.find("the root is").unwrap_or(0)..];
+        for line in ["the root is / ext4 rw", &sum, "done"] {
+            assert!(said.lines().any(|l| l == line), "{interface}: no `{line}` in: {output}");
+        }
+        for word in ["Call Trace", "BUG:", "Oops", "segfault", "WARNING", "I/O error"] {
+            assert!(!said.contains(word), "{interface}: {word} in: {said}");
+        }
+        assert!(status.success(), "{status}: {said}");
+    }
+}
+
+#[test]
+#[ignore = "long: unpacks a large RAM disk"]
+fn the_debian_installer_asks_its_first_question() {
+    let (Some(kernel), Some(initrd)) = (guest("installer-linux"), guest("installer-initrd.gz"))
+    else {
+        return;
+    };
+    let (kernel, initrd) = (text(&kernel), text(&initrd));
+    let mut machine = Machine::start(&["--kernel", &kernel, "--initrd", &initrd, "--memory", "1G"]);
+    machine.wait_for("Select a language");
+    machine.wait_for("<Go Back>");
+    machine.quit();
+}
