@@ -208,6 +208,43 @@ fn gdb_interrupts_and_kills_the_system_machine() {
     assert!(machine.wait().success());
 }
 
+#[test]
+fn gdb_sees_a_32_bit_processor_and_a_sleeping_one() {
+    if !has("gdb") || !has("gcc") {
+        return;
+    }
+    let (symbols, image) = guest("narrow");
+    let path = socket("narrow");
+    let address = format!("unix:{},i386", path.display());
+    let kernel = image.display().to_string();
+    let machine = Machine::boot(&["--kernel", &kernel, "--gdb", &address, "--stopped"]);
+    // The guest begins in 32-bit code: `cli; cld`.
+    let commands = [
+        "show architecture",
+        "x/2i $eip",
+        "stepi",
+        "info registers eip cs cr0",
+        "print $xmm7.uint128",
+        "set var $eax = 0x12345678",
+        "print/x $eax",
+        "detach",
+    ];
+    let said = gdb(&image, &path, &commands);
+    in_order(
+        &said,
+        &["\"i386\"", "cli", "cld", "eip ", "cs ", "0x10", "cr0 ", "$1 = 0", "$2 = 0x12345678"],
+    );
+    machine.wait_for("Type `help`");
+    drop(machine);
+
+    // A processor that sleeps steps when something wakes it: into the handler.
+    let (machine, path) = boot("sleeping", &image, &[]);
+    machine.wait_for("Type `help`");
+    let said = gdb(&symbols, &path, &["x/1i $pc - 1", "stepi", "info symbol $pc", "detach"]);
+    in_order(&said, &["hlt"]);
+    assert!(!said.contains("rror"), "{said}");
+}
+
 /// A program's process, which ends with its test.
 struct Process {
     child: Child,

@@ -145,7 +145,7 @@ impl Line {
         match byte {
             b'\n' if after_cr => {}
             b'\r' | b'\n' => {
-                self.show(b"\r\n");
+                self.show(b"\n");
                 return Some(String::from_utf8_lossy(&std::mem::take(&mut self.text)).into_owned());
             }
             // Backspace, and Ctrl-U.
@@ -202,12 +202,12 @@ impl Keys {
                     (true, b'c' | b'C') if focus == Focus::Serial => {
                         focus = Focus::Monitor;
                         self.curtain.hide(true);
-                        show(b"\r\n");
+                        show(b"\n");
                         show(PROMPT.as_bytes());
                     }
                     (true, b'c' | b'C') => {
                         focus = Focus::Serial;
-                        show(b"\r\n");
+                        show(b"\n");
                         self.curtain.hide(false);
                     }
                     (_, byte) if focus == Focus::Serial => {
@@ -217,7 +217,7 @@ impl Keys {
                     (_, byte) => {
                         if let Some(line) = line.key(byte) {
                             let answer = (self.target().command)(&line);
-                            show(answer.replace('\n', "\r\n").as_bytes());
+                            show(answer.as_bytes());
                             show(PROMPT.as_bytes());
                         }
                     }
