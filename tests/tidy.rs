@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("x86", &["ir", "mem", "guest"]),
     ("riscv", &["ir", "mem", "guest"]),
     ("engine", &["ir", "mem", "guest", "opt", "interp", "jit"]),
-    ("debug", &["ir", "guest", "x86", "riscv"]),
+    ("debug", &["ir", "mem", "guest", "x86", "riscv"]),
     ("linux", &["ir", "mem", "guest", "debug", "engine", "loader", "x86", "riscv"]),
     ("pc", &["bus", "debug", "devices", "disk", "net", "mem", "guest", "engine", "loader", "x86"]),
     (

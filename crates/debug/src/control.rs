@@ -200,7 +200,12 @@ impl<G: Inspect> Control<G> {
             inner.running = true;
             // What others stopped for at the same time shows again when they go on.
             inner.stops.retain(|(_, stop)| matches!(stop, Stop::Watch { .. } | Stop::Signal(_)));
-            if let Some(machine) = &inner.machine {
+            // Single steps do not look at breakpoints: then a change of them waits, as the debugger
+            // takes the one away that it steps over.
+            let free = |id: &u64| matches!(how(*id), Some((Run::Free, _)));
+            if let Some(machine) = &inner.machine
+                && inner.seats.keys().any(free)
+            {
                 machine.set_breakpoints(&inner.breakpoints);
             }
             // Who has stopped for something that nobody knows yet waits until it is known.
@@ -327,6 +332,133 @@ impl<G: Guest> Control<G> {
         let listener = self.inner.lock().listener.clone();
         if let Some(listener) = listener {
             listener();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seat::Next;
+    use mynah_mem::Flat;
+    use mynah_riscv::RiscV;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::mpsc;
+
+    /// Counts what it is told.
+    #[derive(Default)]
+    struct Told {
+        stopped: AtomicU64,
+        resumed: AtomicU64,
+        breakpoints: Mutex<BTreeSet<u64>>,
+    }
+
+    impl Machine<RiscV> for Told {
+        fn set_breakpoints(&self, pcs: &BTreeSet<u64>) {
+            *self.breakpoints.lock() = pcs.clone();
+        }
+
+        fn read(&self, _: &mut Cpu<RiscV>, _: u64, _: &mut [u8]) -> usize {
+            0
+        }
+
+        fn write(&self, _: &mut Cpu<RiscV>, _: u64, _: &[u8]) -> bool {
+            false
+        }
+
+        fn stopped(&self) {
+            self.stopped.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn resumes(&self) {
+            self.resumed.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn kill(&self) {}
+    }
+
+    /// A vCPU whose instructions add 4 to the pc, until it is told to end.
+    fn vcpu(control: &Arc<Control<RiscV>>, id: u64, end: &Arc<AtomicBool>) -> Arc<Seat<RiscV>> {
+        let seat = control.join(id, format!("vCPU {id}"), || {});
+        let (own, end) = (seat.clone(), end.clone());
+        std::thread::spawn(move || {
+            let mut cpu = Cpu::<RiscV>::new(Flat);
+            while !end.load(Ordering::SeqCst) {
+                if own.attend(&mut cpu) == Next::Step {
+                    own.begin_step();
+                }
+                cpu.core.pc += 4;
+            }
+            own.leave();
+        });
+        seat
+    }
+
+    fn pc(seat: &Seat<RiscV>) -> u64 {
+        seat.ask(|cpu| cpu.core.pc).expect("it answers")
+    }
+
+    #[test]
+    fn vcpus_stop_answer_step_and_go_on() {
+        let (control, end) = (Control::<RiscV>::new(Switch::Stopped), Arc::default());
+        let machine = Arc::new(Told::default());
+        control.connect(machine.clone());
+        let (one, two) = (vcpu(&control, 1, &end), vcpu(&control, 2, &end));
+        assert_eq!((pc(&one), pc(&two)), (0, 0), "they wait before their first instruction");
+        control.resume();
+        while pc(&one) == 0 || pc(&two) == 0 {}
+        assert!(control.stop() && !control.is_running());
+        let (at, of_two) = (pc(&one), pc(&two));
+        assert_eq!((pc(&one), pc(&two)), (at, of_two), "they stand");
+        assert!(machine.stopped.load(Ordering::SeqCst) >= 2);
+
+        // A single step of one, which is told; the other stays.
+        let (news, told) = mpsc::channel();
+        control.listen(Some(Arc::new(move || drop(news.send(())))));
+        control.set_breakpoint(0x1000, true);
+        control.resume_as(|id| (id == 1).then_some((Run::Step, Pass::Other(None))));
+        while control.take_stop().inspect(|stop| assert_eq!(*stop, (1, Stop::Step))).is_none() {
+            told.recv().expect("there is news");
+        }
+        assert!(control.stop());
+        assert_eq!((pc(&one), pc(&two)), (at + 4, of_two));
+        assert!(machine.breakpoints.lock().is_empty(), "steps do not look at them");
+        control.resume();
+        assert_eq!(machine.breakpoints.lock().first(), Some(&0x1000));
+
+        // Whoever stops by itself waits only if somebody knows.
+        control.release();
+        assert!(machine.breakpoints.lock().is_empty());
+        one.stop(Stop::Breakpoint);
+        let at = pc(&one);
+        while pc(&one) == at {}
+        end.store(true, Ordering::SeqCst);
+        while !control.seats().is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(one.ask(|_| ()), None, "it has gone");
+    }
+
+    #[test]
+    fn the_debugger_decides_on_signals() {
+        let control = Control::<RiscV>::new(Switch::Running);
+        let seat = control.join(1, String::new(), || {});
+        let mut cpu = Cpu::<RiscV>::new(Flat);
+        assert_eq!(seat.signal(&mut cpu, 10), Some(10), "there is none");
+        let (send, told) = mpsc::channel();
+        control.listen(Some(Arc::new(move || drop(send.send(())))));
+        for (pass, seen) in
+            [(Pass::Other(None), None), (Pass::Other(Some(12)), Some(12)), (Pass::Same, Some(10))]
+        {
+            let thread = {
+                let seat = seat.clone();
+                std::thread::spawn(move || seat.signal(&mut Cpu::<RiscV>::new(Flat), 10))
+            };
+            while control.take_stop() != Some((1, Stop::Signal(10))) {
+                told.recv().expect("there is news");
+            }
+            control.resume_as(|_| Some((Run::Free, pass)));
+            assert_eq!(thread.join().expect("it does not panic"), seen);
         }
     }
 }

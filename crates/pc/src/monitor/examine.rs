@@ -2,6 +2,7 @@
 
 use crate::front::{Front, read_physical, read_virtual};
 use crate::processor::Guest;
+use mynah_debug::Inspect as _;
 use mynah_guest::Guest as _;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -35,6 +36,15 @@ pub(super) enum Space {
     Physical,
 }
 
+/// Where memory is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place<'l> {
+    /// At this address.
+    At(u64),
+    /// Where this register points.
+    Register(&'l str),
+}
+
 /// Things that are shown at most.
 const MAX: u64 = 4096;
 /// Bytes of an instruction at most.
@@ -43,7 +53,7 @@ const INSTRUCTION: u64 = 15;
 const TEXT: u64 = 256;
 
 /// The format and the address of `/FMT ADDRESS`.
-pub(super) fn parse(text: &str) -> Result<(Format, u64), String> {
+pub(super) fn parse(text: &str) -> Result<(Format, Place<'_>), String> {
     let mut format = Format { count: 1, letter: Letter::Hex, bytes: 4 };
     let mut rest = text.trim();
     if let Some(letters) = rest.strip_prefix('/') {
@@ -80,10 +90,21 @@ pub(super) fn parse(text: &str) -> Result<(Format, u64), String> {
     if rest.is_empty() {
         return Err("An address is missing: x /4x 0x1000".to_owned());
     }
-    let wrong = |_| format!("`{rest}` is no address: 0x1000, say, or 4096.");
+    if let Some(name) = rest.strip_prefix('$') {
+        let name = match name {
+            "pc" => "rip",
+            "sp" => "rsp",
+            name => name,
+        };
+        return match Guest::registers(false).iter().any(|known| known.name == name) {
+            true => Ok((format, Place::Register(name))),
+            false => Err(format!("`{name}` is no register.")),
+        };
+    }
+    let wrong = |_| format!("`{rest}` is no address: 0x1000, say, 4096 or $pc.");
     let hex = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X"));
     let address = hex.map_or_else(|| rest.parse(), |hex| u64::from_str_radix(hex, 16));
-    Ok((format, address.map_err(wrong)?))
+    Ok((format, Place::At(address.map_err(wrong)?)))
 }
 
 /// What is at `address`.
@@ -91,7 +112,7 @@ pub(super) fn show(
     front: &Front,
     format: Format,
     space: Space,
-    address: u64,
+    place: Place<'_>,
 ) -> Result<String, String> {
     let each = match format.letter {
         Letter::Instruction => INSTRUCTION,
@@ -101,6 +122,13 @@ pub(super) fn show(
     };
     let len = (format.count * each) as usize;
     let number = front.vcpu.load(Ordering::Relaxed);
+    let address = match place {
+        Place::At(address) => address,
+        Place::Register(name) => {
+            let name = name.to_owned();
+            front.ask(number, move |cpu| Guest::read_register(cpu, &name) as u64)?
+        }
+    };
     let read = front.ask(number, move |cpu| {
         let mut bytes = vec![0; len];
         let count = match space {

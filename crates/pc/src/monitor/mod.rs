@@ -25,7 +25,7 @@ info jit              what the translator did
 info block            disks and CD-ROMs
 info network          the network
 cpu N                 the vCPU that these commands are about
-x /FMT ADDRESS        memory at a virtual address: x /8i 0x100000, x /4gx 0xffff800000000000
+x /FMT ADDRESS        memory at a virtual address: x /8i $pc, x /4gx 0xffff800000000000
 xp /FMT ADDRESS       memory at a physical address: xp /16xb 0x7c00
                       FMT: how many, x d u o c s i, and b h w g for 1 2 4 8 bytes
 stop                  the machine stops, and its time with it
@@ -42,7 +42,7 @@ enum Command<'l> {
     Help,
     Info(Info),
     Cpu(usize),
-    Examine(examine::Format, examine::Space, u64),
+    Examine(examine::Format, examine::Space, examine::Place<'l>),
     Stop,
     Cont,
     Reset,
@@ -128,8 +128,8 @@ fn parse(line: &str) -> Result<Command<'_>, String> {
 }
 
 fn examine(rest: &str, space: examine::Space) -> Result<Command<'_>, String> {
-    let (format, address) = examine::parse(rest)?;
-    Ok(Command::Examine(format, space, address))
+    let (format, place) = examine::parse(rest)?;
+    Ok(Command::Examine(format, space, place))
 }
 
 fn run(front: &Front, command: Command<'_>) -> Result<String, String> {
@@ -146,7 +146,7 @@ fn run(front: &Front, command: Command<'_>) -> Result<String, String> {
         Command::Cpu(_) => {
             Err(format!("The vCPUs are numbered 0 to {}.", front.board.lines.len() - 1))
         }
-        Command::Examine(format, space, address) => examine::show(front, format, space, address),
+        Command::Examine(format, space, place) => examine::show(front, format, space, place),
         Command::Stop if control.stop() => done,
         Command::Stop => Err("Not all vCPUs have stopped yet.".to_owned()),
         Command::Cont => {
@@ -184,7 +184,7 @@ impl Front {
 
 #[cfg(test)]
 mod tests {
-    use super::examine::{Format, Letter, Space};
+    use super::examine::{Format, Letter, Place, Space};
     use super::*;
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         for line in ["xp /2gx 0x1000", "xp/2xg 4096", "xp /2gx   0X1000\r\n"] {
             assert_eq!(
                 parse(line),
-                Ok(Command::Examine(format, Space::Physical, 0x1000)),
+                Ok(Command::Examine(format, Space::Physical, Place::At(0x1000))),
                 "{line}"
             );
         }
@@ -225,6 +225,7 @@ mod tests {
             ("x /4y 0", "`y` is no letter of a format"),
             ("x /99999x 0", "A format counts 1 to 4096"),
             ("x 0x", "`0x` is no address"),
+            ("x /2i $rip2", "`rip2` is no register."),
         ];
         for (line, says) in rows {
             let answer = parse(line).expect_err(line);
