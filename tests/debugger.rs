@@ -245,6 +245,60 @@ fn gdb_sees_a_32_bit_processor_and_a_sleeping_one() {
     assert!(!said.contains("rror"), "{said}");
 }
 
+#[test]
+fn a_reset_and_garbage_leave_a_debugger_a_machine() {
+    if !has("gdb") || !has("gcc") {
+        return;
+    }
+    let (symbols, image) = guest("reset");
+    let (machine, path) = boot("reset", &image, &["--smp", "2"]);
+    machine.wait_for("Type `help`");
+    // Neither what is no packet ends anything, nor what is an odd one.
+    let mut garbage: Vec<u8> =
+        (0..40_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    garbage.iter_mut().step_by(37).for_each(|byte| *byte = b'$');
+    garbage.iter_mut().step_by(83).for_each(|byte| *byte = b'#');
+    let odd = [
+        "Hg-1",
+        "Hc0",
+        "m,",
+        "mffffffffffffffff,ffff",
+        "X0,0:",
+        "G00",
+        "P0=",
+        "Zf,0,0",
+        "Z2,0,0",
+        "vCont;s",
+        "vCont;r0,0",
+        "qXfer:features:read:target.xml:ffffffffffffffff,1",
+        "qRcmd,00",
+        "?",
+    ];
+    for packet in odd.iter().map(|text| text.as_bytes().to_vec()).chain([garbage]) {
+        let mut stream = machine::connect(&path);
+        let sum = packet.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        // The other end may close at any byte.
+        let _ = stream.write_all(&[b"$", &packet[..], format!("#{sum:02x}").as_bytes()].concat());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    machine.clear();
+    let commands = [
+        "break main",
+        "monitor system_reset",
+        "continue",
+        "info threads",
+        "backtrace",
+        "delete",
+        "detach",
+    ];
+    let said = gdb(&symbols, &path, &commands);
+    in_order(
+        &said,
+        &["hit Breakpoint 1, main ()", "(vCPU 0)", "(vCPU 1)", "#0  main ()", "detached"],
+    );
+    machine.wait_for("Type `help`");
+}
+
 /// A program's process, which ends with its test.
 struct Process {
     child: Child,

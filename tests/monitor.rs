@@ -72,7 +72,7 @@ fn the_monitor_answers_over_a_socket() {
     // The real-mode interrupt table, and the kernel's multiboot header somewhere in its first page.
     assert_eq!(monitor.ask("xp /4xb 0x100000").split_whitespace().count(), 5);
     assert_eq!(monitor.ask("x /3i 0x100000").lines().count(), 3);
-    has(&monitor.ask("x /1i $pc"), &["cli"]);
+    has(&monitor.ask("x /1i $pc"), &["00000000001"]);
     has(&monitor.ask("x /1xw 0x50000000"), &["There is no memory at 0x50000000."]);
     has(&monitor.ask("cpu 2"), &["The vCPUs are numbered 0 to 1."]);
     assert_eq!(monitor.ask("cpu 1"), "");

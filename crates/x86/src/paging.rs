@@ -187,6 +187,11 @@ impl Walker {
 
     /// Where `va` leads, and what the entries on the way permit, whoever asks; nothing is marked.
     pub fn look(&self, phys: &Phys, va: u64) -> Option<Mapping> {
+        self.mapping(phys, va)
+    }
+
+    /// As [`Walker::look`], over any structures.
+    fn mapping(&self, structures: &impl Structures, va: u64) -> Option<Mapping> {
         let canonical = |wide| is_canonical(va, wide);
         let va = match self.mode {
             Mode::Level4 if !canonical(false) => return None,
@@ -211,7 +216,7 @@ impl Walker {
                 global,
             });
         }
-        let leaf = self.leaf(phys, va).ok()?;
+        let leaf = self.leaf(structures, va).ok()?;
         let last = leaf.entries[leaf.count - 1].value;
         let Rights { writable, user, executable } = leaf.rights;
         Some(Mapping {
@@ -230,9 +235,14 @@ impl Walker {
     /// Calls `each` with the pages that are mapped, in the order of their addresses, until it says
     /// so by `false`. Guests can make more of them than can be looked at: at most `budget` entries
     /// are; whether that was enough.
-    pub fn mappings(
+    pub fn mappings(&self, phys: &Phys, budget: u64, each: impl FnMut(Mapping) -> bool) -> bool {
+        self.each_mapping(phys, budget, each)
+    }
+
+    /// As [`Walker::mappings`], over any structures.
+    fn each_mapping(
         &self,
-        phys: &Phys,
+        structures: &impl Structures,
         mut budget: u64,
         mut each: impl FnMut(Mapping) -> bool,
     ) -> bool {
@@ -252,24 +262,24 @@ impl Walker {
                 Some(bit) if at >> bit & 1 != 0 => at | !(top - 1),
                 _ => at,
             };
-            match self.look(phys, va) {
+            match self.mapping(structures, va) {
                 Some(mapping) => {
                     if !each(mapping) {
                         return true;
                     }
                     at += mapping.span;
                 }
-                None => at = (at | (self.hole(phys, va) - 1)) + 1,
+                None => at = (at | (self.hole(structures, va) - 1)) + 1,
             }
         }
         true
     }
 
     /// How many bytes around `va`, which leads nowhere, have no page because of one entry.
-    fn hole(&self, phys: &Phys, va: u64) -> u64 {
+    fn hole(&self, structures: &impl Structures, va: u64) -> u64 {
         if self.mode == Mode::Bits32 {
             let pa = (self.cr3 & 0xffff_f000) + (va >> 22) * 4;
-            let large = phys.load32(pa) & entry::PRESENT as u32 == 0;
+            let large = structures.load32(pa) & entry::PRESENT as u32 == 0;
             return if large { 4 << 20 } else { 4096 };
         }
         let (mut table, top) = match self.mode {
@@ -285,7 +295,7 @@ impl Walker {
         };
         for level in (1..=top).rev() {
             let shift = 12 + 9 * level;
-            let value = phys.load64(table + (va >> shift & 511) * 8);
+            let value = structures.load64(table + (va >> shift & 511) * 8);
             let large = value & entry::LARGE != 0;
             if value & entry::PRESENT == 0 || large || value & self.reserved(level, large) != 0 {
                 return 1 << shift;
