@@ -44,10 +44,9 @@ impl Archive {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
-    /// Writes the archive into the folder of tests, under this name.
-    pub(crate) fn write(mut self, name: &str) -> PathBuf {
+    /// Writes the archive to `path`; yields that.
+    pub(crate) fn write(mut self, path: PathBuf) -> PathBuf {
         self.add("TRAILER!!!", 0, &[], (0, 0));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::write(&path, &self.0).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         path
     }

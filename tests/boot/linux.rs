@@ -2,7 +2,7 @@
 //! vCPU and with several, does some work and turns the machine off.
 
 use crate::archive::Archive;
-use crate::machine::{Machine, guest};
+use crate::machine::{Machine, guest, scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -27,7 +27,7 @@ poweroff -f
 /// The RAM disk, written into the folder of tests.
 pub(crate) fn ram_disk(busybox: &Path) -> PathBuf {
     static DISK: OnceLock<PathBuf> = OnceLock::new();
-    DISK.get_or_init(|| Archive::system(busybox, INIT).write("boot-test.img")).clone()
+    DISK.get_or_init(|| Archive::system(busybox, INIT).write(scratch("boot-test.img"))).clone()
 }
 
 /// Boots with these options and checks what the guest prints.

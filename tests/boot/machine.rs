@@ -24,6 +24,11 @@ pub(crate) fn guest(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// A file of this name for a test to write.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
 /// A machine that runs.
 pub(crate) struct Machine {
     child: Child,

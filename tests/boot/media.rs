@@ -2,17 +2,12 @@
 
 use crate::archive::Archive;
 use crate::linux::{self, ram_disk};
-use crate::machine::{Machine, guest};
+use crate::machine::{Machine, guest, scratch};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// A file of tests.
-fn scratch(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
 
 fn text(path: &Path) -> String {
     path.display().to_string()
@@ -186,7 +181,7 @@ fn ram_disk_with_modules(busybox: &Path, folder: &Path) -> PathBuf {
         let module = fs::read(&all[name]).expect("it has been read before");
         archive.add(&format!("modules/{name}.ko"), 0o100_644, &module, (0, 0));
     }
-    archive.write("modules-test.img")
+    archive.write(scratch("modules-test.img"))
 }
 
 /// What the first process of the disk does.

@@ -227,9 +227,16 @@ impl Phys {
 
     /// Copies memory at `pa` into `buffer`; zeros where there is none.
     pub fn read(&self, pa: u64, buffer: &mut [u8]) {
-        for (i, byte) in buffer.iter_mut().enumerate() {
-            let at = self.masked(pa.wrapping_add(i as u64));
-            *byte = self.backing(at).read.and_then(u8::try_load).unwrap_or(0);
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = self.masked(pa.wrapping_add(done as u64));
+            let count = ((PAGE - at % PAGE) as usize).min(buffer.len() - done);
+            let part = &mut buffer[done..done + count];
+            let host = self.backing(at).read;
+            if host.is_none_or(|host| host::copy_in(host, part).is_err()) {
+                part.fill(0);
+            }
+            done += count;
         }
     }
 

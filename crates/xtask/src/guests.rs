@@ -103,6 +103,17 @@ impl Guests {
         self.programs.get(name).map(PathBuf::as_path)
     }
 
+    /// The cloud kernel, and the folder of its modules.
+    pub(crate) fn kernel() -> Result<(PathBuf, PathBuf), String> {
+        let image = folder().join("vmlinuz-cloud");
+        let modules = folder().join("vmlinuz-cloud.root/lib/modules");
+        let versions = fs::read_dir(&modules).ok().into_iter().flatten().flatten();
+        match (image.exists(), versions.map(|entry| entry.path()).next()) {
+            (true, Some(version)) => Ok((image, version)),
+            _ => Err("the cloud kernel is missing".to_owned()),
+        }
+    }
+
     /// Where the shared libraries of unpacked programs are.
     pub(crate) fn libraries() -> PathBuf {
         folder().join("root/usr/lib/x86_64-linux-gnu")

@@ -1,9 +1,10 @@
 //! `cargo xtask compare`: the same programs run natively, under qemu and under Mynah.
 //!
 //! Runs are interleaved, so that a slow spell of the host meets every contender, and the least time
-//! of each counts.
+//! of each counts. With `--system`, whole machines.
 
 mod programs;
+mod system;
 
 use crate::svg::{BarChart, Group};
 use crate::{guests, shell};
@@ -31,6 +32,10 @@ pub(crate) struct Options {
     /// Gives up on a run after this many seconds
     #[arg(long, value_name = "N", default_value_t = 120)]
     patience: u64,
+    /// Boots Linux in the system machine and under qemu-system-x86_64, and compares what it does
+    /// there, from the first to the last
+    #[arg(long, conflicts_with = "only")]
+    system: bool,
 }
 
 /// One way to run a program.
@@ -56,6 +61,9 @@ struct Row<'a> {
 
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let guests = guests::collect()?;
+    if options.system {
+        return system::run(options, &guests);
+    }
     let mut programs = programs::collect(&guests)?;
     if let Some(only) = &options.only {
         programs.retain(|p| p.name.contains(only.as_str()) || p.class.contains(only.as_str()));
@@ -77,15 +85,22 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n       ")) }
 }
 
+/// The `mynah` that is measured.
+fn mynah(options: &Options) -> Result<PathBuf, String> {
+    if let Some(file) = &options.mynah {
+        return Ok(file.clone());
+    }
+    shell::run(shell::cargo().args(["build", "--release", "--locked", "--bin", "mynah"]))?;
+    Ok(shell::target().join("release/mynah"))
+}
+
+fn tier_name(tier: &str) -> String {
+    if tier == "auto" { "auto".to_owned() } else { format!("tier {tier}") }
+}
+
 /// Native is the first.
 fn contenders(options: &Options) -> Result<Vec<Contender>, String> {
-    let mynah = match &options.mynah {
-        Some(file) => file.clone(),
-        None => {
-            shell::run(shell::cargo().args(["build", "--release", "--locked", "--bin", "mynah"]))?;
-            shell::target().join("release/mynah")
-        }
-    };
+    let mynah = mynah(options)?;
     let mut all = vec![Contender { name: "native".to_owned(), prefix: Vec::new(), once: false }];
     match shell::find("qemu-x86_64") {
         Some(qemu) => all.push(Contender {
@@ -98,7 +113,7 @@ fn contenders(options: &Options) -> Result<Vec<Contender>, String> {
     for tier in &options.tiers {
         let words = [&mynah.display().to_string(), "run", "--tier", tier];
         all.push(Contender {
-            name: if tier == "auto" { "auto".to_owned() } else { format!("tier {tier}") },
+            name: tier_name(tier),
             prefix: words.iter().map(|word| (*word).to_owned()).collect(),
             once: tier == "0",
         });

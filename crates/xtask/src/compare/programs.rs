@@ -18,7 +18,8 @@ pub(super) struct Program {
     pub(super) args: Vec<String>,
 }
 
-const COMPILED: &[(&str, &[&str])] = &[
+/// Programs of tests/compare in C, by class.
+pub(super) const COMPILED: &[(&str, &[&str])] = &[
     ("integer", &["crc32", "sieve", "matrix", "sort", "hash"]),
     ("calls", &["fib", "ackermann", "virtual"]),
     ("float", &["nbody", "spectral", "mandelbrot"]),
@@ -38,7 +39,7 @@ pub(super) fn collect(guests: &Guests) -> Result<Vec<Program>, String> {
     for (class, names) in COMPILED {
         for name in *names {
             let file = built.join(name);
-            compile(gcc, &sources.join(format!("{name}.c")), &file)?;
+            compile(gcc, &sources.join(format!("{name}.c")), &file, &[])?;
             programs.push(Program { class, name: (*name).to_owned(), file, args: Vec::new() });
         }
     }
@@ -79,12 +80,19 @@ const SQL: &str = "create table t(a integer primary key, b text, c integer);
     select c, count(*), max(b) from t group by c having c % 100 = 0;
     select count(*) from t x join t y on x.c = y.c where x.a < 1000;";
 
-fn compile(gcc: &Path, source: &Path, file: &Path) -> Result<(), String> {
+/// Compiles `source` to `file`, unless that is newer.
+pub(super) fn compile(
+    gcc: &Path,
+    source: &Path,
+    file: &Path,
+    options: &[&str],
+) -> Result<(), String> {
     let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
     if modified(file) > modified(source) {
         return Ok(());
     }
-    shell::run(Command::new(gcc).args(["-O2", "-o"]).arg(file).arg(source).arg("-lm"))
+    let mut command = Command::new(gcc);
+    shell::run(command.args(["-O2", "-o"]).arg(file).args(options).arg(source).arg("-lm"))
 }
 
 /// Text-like bytes that compress about threefold.
