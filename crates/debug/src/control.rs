@@ -414,7 +414,7 @@ mod tests {
 
         // A single step of one, which is told; the other stays.
         let (news, told) = mpsc::channel();
-        control.listen(Some(Arc::new(move || drop(news.send(())))));
+        control.listen(Some(Arc::new(move || news.send(()).unwrap_or_default())));
         control.set_breakpoint(0x1000, true);
         control.resume_as(|id| (id == 1).then_some((Run::Step, Pass::Other(None))));
         while control.take_stop().inspect(|stop| assert_eq!(*stop, (1, Stop::Step))).is_none() {
@@ -446,7 +446,7 @@ mod tests {
         let mut cpu = Cpu::<RiscV>::new(Flat);
         assert_eq!(seat.signal(&mut cpu, 10), Some(10), "there is none");
         let (send, told) = mpsc::channel();
-        control.listen(Some(Arc::new(move || drop(send.send(())))));
+        control.listen(Some(Arc::new(move || send.send(()).unwrap_or_default())));
         for (pass, seen) in
             [(Pass::Other(None), None), (Pass::Other(Some(12)), Some(12)), (Pass::Same, Some(10))]
         {

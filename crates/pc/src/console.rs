@@ -57,12 +57,15 @@ struct Target {
     command: Arc<dyn Fn(&str) -> String + Send + Sync>,
 }
 
+/// Types on the keyboard.
+type Typist = Box<dyn FnMut(&[u8]) + Send>;
+
 /// What takes what is typed.
 pub(crate) enum Input {
     /// The serial port, as it has room.
     Uart(SharedUart),
     /// The keyboard.
-    Keyboard(Box<dyn FnMut(&[u8]) + Send>),
+    Keyboard(Typist),
     /// Nothing.
     Nowhere,
 }
