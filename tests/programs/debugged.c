@@ -1,4 +1,5 @@
 // What a debugger is tried on: calls, a variable, a signal, a thread, a status.
+// status: 31
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
