@@ -30,7 +30,7 @@ Examples:
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::Options),
-    Boot(boot::Options),
+    Boot(Box<boot::Options>),
     Demo(demo::Options),
     Explain(explain::Options),
 }

@@ -138,15 +138,13 @@ impl<W: Walk> Paged<W> {
                 slow: false,
             },
         );
-        if access == Access::Write {
-            if self.phys.has_code(pa) {
-                let slow = Fill { write: page.writable, slow: true, ..Fill::default() };
-                self.tlb.fill(self.space, va, host, page.global, slow);
-                let at = pa + va % PAGE;
-                if let Some(code) = self.phys.code_in(at..at + bytes as u64) {
-                    let va = va + (code - at);
-                    return Err(MemFault { va, access, cause: Cause::Code });
-                }
+        if access == Access::Write && self.phys.has_code(pa) {
+            let slow = Fill { write: page.writable, slow: true, ..Fill::default() };
+            self.tlb.fill(self.space, va, host, page.global, slow);
+            let at = pa + va % PAGE;
+            if let Some(code) = self.phys.code_in(at..at + bytes as u64) {
+                let va = va + (code - at);
+                return Err(MemFault { va, access, cause: Cause::Code });
             }
         }
         Ok(Target::Host(host + va % PAGE))

@@ -44,7 +44,7 @@ pub(crate) enum Input {
     /// The serial port, as it has room.
     Uart(SharedUart),
     /// The keyboard.
-    Keyboard(Box<dyn FnMut(&[u8]) + Send>),
+    Keyboard(crate::keyboard::Typist),
     /// Nothing.
     Nowhere,
 }

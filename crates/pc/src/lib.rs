@@ -11,6 +11,7 @@ mod buses;
 mod console;
 mod display;
 mod drives;
+mod font;
 mod keyboard;
 mod layout;
 mod processor;
