@@ -171,11 +171,11 @@ fn ram_disk_with_modules(busybox: &Path, folder: &Path) -> PathBuf {
     let init = format!(
         "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev\n{insert}\
          i=0; while [ ! -b /dev/vda -a ! -b /dev/sda -a $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done\n\
-         for disk in /dev/vda /dev/sda; do [ -b $disk ] && mount -t ext4 $disk /root; done\n\
-         mount --move /dev /root/dev\nexec switch_root /root /init\n"
+         for disk in /dev/vda /dev/sda; do [ -b $disk ] && mount -t ext4 $disk /disk; done\n\
+         mount --move /dev /disk/dev\nexec switch_root /disk /init\n"
     );
     let mut archive = Archive::system(busybox, &init);
-    archive.add("root", 0o040_755, &[], (0, 0));
+    archive.add("disk", 0o040_755, &[], (0, 0));
     archive.add("modules", 0o040_755, &[], (0, 0));
     for name in &order {
         let module = fs::read(&all[name]).expect("it has been read before");

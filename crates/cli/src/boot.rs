@@ -14,8 +14,9 @@ use std::process::ExitCode;
 /// Without a kernel it starts a small guest that Mynah carries: it goes through the processor's
 /// modes, and has a prompt with `help`, `bench`, `mandelbrot` and `poweroff`.
 ///
-/// The terminal is the machine's serial console: Ctrl-A X ends the machine, Ctrl-A C asks for
-/// commands about it (`help` lists them), Ctrl-A H tells what else there is. When the guest turns the machine off, Mynah's exit status is 0; a guest that
+/// The terminal is the machine's serial console, or with `--display text` its screen and keyboard:
+/// Ctrl-A X ends the machine, Ctrl-A C asks for commands about it (`help` lists them), Ctrl-A H tells
+/// what else there is. When the guest turns the machine off, Mynah's exit status is 0; a guest that
 /// writes a value to the exit device (port f4h) ends it with status 2 x value + 1.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -105,6 +106,10 @@ Examples:
                                                     then: ssh -p 2222 127.0.0.1
   mynah boot --kernel vmlinuz --tier 0 --stats      interpret everything
   mynah boot --firmware bios.bin --disk disk.qcow2  a BIOS, which starts the disk
+  mynah boot --firmware bios.bin --cdrom memtest.iso --display text
+                                                    its screen, and the keys for it
+  mynah boot --kernel vmlinuz --display text --append \"console=tty0\" --serial log
+                                                    the screen here, the serial port in a file
   mynah boot --kernel vmlinux                       an ELF kernel with a PVH entry
   mynah boot --kernel vmlinuz --monitor unix:/tmp/mynah.sock
                                                     then: socat - /tmp/mynah.sock

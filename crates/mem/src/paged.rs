@@ -2,6 +2,7 @@
 
 use crate::tlb::{Fill, Tlb};
 use crate::{Access, Cause, MemFault, Memory, Moved, PAGE, Phys, Unit, host};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,7 +37,7 @@ pub struct Paged<W> {
     large: Filter,
     /// Virtual pages that [`Memory::locate`] was asked for, since [`Memory::take_moved`] last said
     /// that they may have moved: global ones, and others.
-    located: [Filter; 2],
+    located: [HashSet<u64>; 2],
     moved: Moved,
 }
 
@@ -68,6 +69,9 @@ enum Target {
     /// To a device, at a physical address.
     Io(u64),
 }
+
+/// When so many pages are known to have been located, all of them are forgotten.
+const MOST_LOCATED: usize = 1 << 16;
 
 /// The unit in which large pages are remembered.
 const LARGE: u64 = 2 << 20;
@@ -134,15 +138,13 @@ impl<W: Walk> Paged<W> {
                 slow: false,
             },
         );
-        if access == Access::Write {
-            if self.phys.has_code(pa) {
-                let slow = Fill { write: page.writable, slow: true, ..Fill::default() };
-                self.tlb.fill(self.space, va, host, page.global, slow);
-                let at = pa + va % PAGE;
-                if let Some(code) = self.phys.code_in(at..at + bytes as u64) {
-                    let va = va + (code - at);
-                    return Err(MemFault { va, access, cause: Cause::Code });
-                }
+        if access == Access::Write && self.phys.has_code(pa) {
+            let slow = Fill { write: page.writable, slow: true, ..Fill::default() };
+            self.tlb.fill(self.space, va, host, page.global, slow);
+            let at = pa + va % PAGE;
+            if let Some(code) = self.phys.code_in(at..at + bytes as u64) {
+                let va = va + (code - at);
+                return Err(MemFault { va, access, cause: Cause::Code });
             }
         }
         Ok(Target::Host(host + va % PAGE))
@@ -329,6 +331,9 @@ impl<W: Walk> Memory for Paged<W> {
         match self.find(va, 1, Access::Fetch)? {
             Target::Host(host) => {
                 let locals = usize::from(!self.lasts(va));
+                if self.located[locals].len() >= MOST_LOCATED {
+                    self.moved = Moved::All;
+                }
                 self.located[locals].insert(va / PAGE);
                 Ok(self.phys.at_host(host))
             }
@@ -381,9 +386,9 @@ impl<W: Walk> Memory for Paged<W> {
         // A block may begin on the page before.
         let pages = [page.wrapping_sub(1), page];
         let [global, local] = &self.located;
-        if pages.iter().any(|&page| global.may_hold(page)) {
+        if pages.iter().any(|page| global.contains(page)) {
             self.moved = Moved::All;
-        } else if pages.iter().any(|&page| local.may_hold(page)) {
+        } else if pages.iter().any(|page| local.contains(page)) {
             self.moved = self.moved.max(Moved::Locals);
         }
     }
@@ -395,8 +400,8 @@ impl<W: Walk> Memory for Paged<W> {
     fn take_moved(&mut self) -> Moved {
         match self.moved {
             Moved::Nothing => {}
-            Moved::Locals => self.located[1] = Filter::default(),
-            Moved::All => self.located = Default::default(),
+            Moved::Locals => self.located[1].clear(),
+            Moved::All => self.located.iter_mut().for_each(HashSet::clear),
         }
         std::mem::replace(&mut self.moved, Moved::Nothing)
     }

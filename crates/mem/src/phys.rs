@@ -68,6 +68,8 @@ type Written = Box<dyn Fn(Range<u64>) + Send + Sync>;
 /// Guest-physical memory, as all vCPUs of a machine see it.
 pub struct Phys {
     ram: Box<[Area]>,
+    /// The largest of them, which is looked at first.
+    main: usize,
     io: Arc<dyn Io>,
     /// Address bits that are there: bit 20 may be held at 0.
     mask: AtomicU64,
@@ -110,6 +112,7 @@ impl Phys {
             code: (0..ram.len / PAGE).map(|_| AtomicU64::new(0)).collect(),
         };
         Arc::new(Phys {
+            main: (0..ram.len()).max_by_key(|&i| ram[i].len).unwrap_or(0),
             ram: ram.into_iter().map(area).collect(),
             io,
             mask: AtomicU64::new(u64::MAX),
@@ -156,7 +159,12 @@ impl Phys {
         pa & self.mask.load(Ordering::Relaxed)
     }
 
+    #[inline]
     fn area(&self, pa: u64) -> Option<&Area> {
+        let main = self.ram.get(self.main)?;
+        if pa.wrapping_sub(main.ram.start) < main.ram.len {
+            return Some(main);
+        }
         let after = self.ram.partition_point(|area| area.ram.start <= pa);
         let area = &self.ram[after.checked_sub(1)?];
         (pa - area.ram.start < area.ram.len).then_some(area)

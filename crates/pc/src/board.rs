@@ -5,6 +5,7 @@ use crate::boot::{BootError, firmware};
 use crate::buses::{MemorySpace, PortSpace};
 use crate::console::SharedUart;
 use crate::drives;
+use crate::font::font;
 use crate::layout::{self, gsi, irq, port, slot};
 use crate::processor::Line;
 use mynah_bus::{Clock, CpuLine as _, Device, IrqLine, Map, Pins, Ram, Shared, Timers};
@@ -246,7 +247,7 @@ impl Board {
         let vga_rom = firmware::VgaRom::find(options)?;
         let mut vga = Vga::new(timers.clock().clone(), vga_rom.for_pci());
         if rom.is_none() {
-            vga.set_text_mode(None);
+            vga.set_text_mode(Some(&font()));
         }
         let vga = Arc::new(Mutex::new(vga));
 

@@ -57,15 +57,12 @@ struct Target {
     command: Arc<dyn Fn(&str) -> String + Send + Sync>,
 }
 
-/// Types on the keyboard.
-type Typist = Box<dyn FnMut(&[u8]) + Send>;
-
 /// What takes what is typed.
 pub(crate) enum Input {
     /// The serial port, as it has room.
     Uart(SharedUart),
     /// The keyboard.
-    Keyboard(Typist),
+    Keyboard(crate::keyboard::Typist),
     /// Nothing.
     Nowhere,
 }

@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Between two keys that come at once, so that slow guests keep up.
 const PAUSE: Duration = Duration::from_millis(8);
 
+/// How keys change, in order: each key's code, as [`I8042::key`] has it, and whether it goes down.
+type Changes = Vec<(u16, bool)>;
+
 /// Modifiers of a key in a sequence: what is held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Held {
@@ -34,13 +37,13 @@ impl Held {
     }
 
     /// The changes of keys by which key `code` is typed.
-    fn type_key(self, code: u16) -> Vec<(u16, bool)> {
+    fn type_key(self, code: u16) -> Changes {
         let stroke = Stroke { code, shift: self.shift, control: self.control };
         self.around(stroke.changes())
     }
 
     /// The same with Alt held, if it is.
-    fn around(self, changes: Vec<(u16, bool)>) -> Vec<(u16, bool)> {
+    fn around(self, changes: Changes) -> Changes {
         if !self.alt {
             return changes;
         }
@@ -61,7 +64,7 @@ const LONGEST: usize = 16;
 impl Keys {
     /// The changes of keys for `bytes`, a list for each key that is typed. An ESC at the end is the
     /// key of that name.
-    pub(crate) fn read(&mut self, bytes: &[u8]) -> Vec<Vec<(u16, bool)>> {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Vec<Changes> {
         let mut input = std::mem::take(&mut self.begun);
         input.extend_from_slice(bytes);
         let mut typed = Vec::new();
@@ -97,7 +100,7 @@ impl Keys {
 
 /// The key of the sequence that follows an ESC, if it has one, and the sequence's bytes; none if its
 /// end is missing.
-fn sequence(bytes: &[u8]) -> Option<(Option<Vec<(u16, bool)>>, usize)> {
+fn sequence(bytes: &[u8]) -> Option<(Option<Changes>, usize)> {
     // Linux's own terminal sends ESC [ [ A to E for F1 to F5.
     let is_linux = bytes.starts_with(b"[[");
     let start = if is_linux { 2 } else { 1 };
@@ -130,7 +133,10 @@ fn sequence(bytes: &[u8]) -> Option<(Option<Vec<(u16, bool)>>, usize)> {
     Some((key_by_name(&name).map(|code| held.type_key(code)), end + 1))
 }
 
-/// Types what the terminal sends. Keys that the guest does not take are lost.
+/// What types what a terminal sends.
+pub(crate) type Typist = Box<dyn FnMut(&[u8]) + Send>;
+
+/// The typist at a keyboard. Keys that the guest does not take are lost.
 pub(crate) fn typist(keyboard: Arc<Mutex<I8042>>) -> impl FnMut(&[u8]) + Send {
     let mut keys = Keys::default();
     move |bytes| {

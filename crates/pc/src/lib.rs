@@ -12,6 +12,7 @@ mod buses;
 mod console;
 mod display;
 mod drives;
+mod font;
 mod front;
 mod keyboard;
 mod layout;

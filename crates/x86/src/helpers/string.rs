@@ -162,13 +162,15 @@ fn fill_some<M: Space>(cpu: &mut Cpu<X86<M>>, shape: Shape, base: u64) -> Result
     if elements == 1 {
         store(&mut cpu.memory, shape, dest, value)?;
     } else {
-        let width = shape.width as usize;
+        // Eight bytes at a time, whatever the width: it is a power of two.
+        let element = value & u64::MAX >> (64 - 8 * shape.width);
+        let pattern = element.wrapping_mul(u64::MAX / (u64::MAX >> (64 - 8 * shape.width)));
         let mut buffer = [0; CHUNK as usize];
-        let bytes = &mut buffer[..elements as usize * width];
-        for element in bytes.chunks_exact_mut(width) {
-            element.copy_from_slice(&value.to_le_bytes()[..width]);
+        let bytes = (elements * shape.width) as usize;
+        for word in buffer[..bytes.next_multiple_of(8)].chunks_exact_mut(8) {
+            word.copy_from_slice(&pattern.to_le_bytes());
         }
-        cpu.memory.write(dest, bytes)?;
+        cpu.memory.write(dest, &buffer[..bytes])?;
     }
     Ok(cpu.state.advance(elements, shape, Moves::Dest))
 }
