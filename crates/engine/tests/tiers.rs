@@ -102,11 +102,11 @@ fn a_full_code_cache_is_flushed() {
     }
 }
 
-/// Runs the program with room for one or two of its seven blocks.
+/// Runs the program with room for one or two of its seven blocks, and none for all of them.
 fn is_flushed(tier: Tier, turns: u64) -> bool {
     let mut cell = 0u64;
     let at = std::ptr::from_mut(&mut cell) as u64;
-    let config = Config { tier, threshold: 5, code_cache: 512 };
+    let config = Config { tier, threshold: 5, code_cache: 256 };
     let (_, a1, _, stats) = run_with(config, turns, at);
     assert_eq!(a1, expected(turns), "{tier:?}");
     stats.blocks_invalidated > 0

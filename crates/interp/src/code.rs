@@ -1,8 +1,5 @@
 //! Flattened blocks and the links between them.
-#![expect(
-    unsafe_code,
-    reason = "code lies in one piece of memory; links are pointers of one atomic store"
-)]
+#![expect(unsafe_code, reason = "code is one piece of memory, and links are pointers")]
 
 use crate::step::Step;
 use mynah_guest::{Guest, JumpEntry};
