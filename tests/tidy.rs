@@ -22,8 +22,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("x86", &["ir", "mem", "guest"]),
     ("riscv", &["ir", "mem", "guest"]),
     ("engine", &["ir", "mem", "guest", "opt", "interp", "jit"]),
-    ("linux", &["ir", "mem", "guest", "engine", "loader", "x86", "riscv"]),
-    ("pc", &["bus", "devices", "disk", "net", "mem", "guest", "engine", "loader", "x86"]),
+    ("debug", &["ir", "mem", "guest", "x86", "riscv"]),
+    ("linux", &["ir", "mem", "guest", "debug", "engine", "loader", "x86", "riscv"]),
+    ("pc", &["bus", "debug", "devices", "disk", "net", "mem", "guest", "engine", "loader", "x86"]),
     (
         "testkit",
         &[

@@ -61,6 +61,16 @@ impl Clock {
         }
     }
 
+    /// For how many nanoseconds the clock has stood still while the host's went on, from an origin
+    /// of its own: while it runs this does not change.
+    pub fn lag(&self) -> u64 {
+        let state = self.0.state.load(Ordering::Acquire);
+        match state & STOPPED {
+            0 => state,
+            _ => self.host().wrapping_sub(state & !STOPPED) & !STOPPED,
+        }
+    }
+
     /// Whether time passes.
     pub fn is_running(&self) -> bool {
         self.0.state.load(Ordering::Acquire) & STOPPED == 0
@@ -405,9 +415,13 @@ mod tests {
         timers.start();
         let (a, b) = (clock.now(), clock.now());
         assert!(5 * SECOND <= a && a <= b && b < 3600 * SECOND);
+        let lag = clock.lag();
+        assert_eq!(lag, clock.lag());
         timers.stop();
         let c = clock.now();
         assert!(b <= c && c == clock.now());
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(clock.lag() > lag + 900_000);
         timers.advance(1);
         assert_eq!(clock.now(), c + 1);
     }

@@ -3,7 +3,9 @@
 use crate::run::TierName;
 use mynah_disk::Format;
 use mynah_engine::Config;
-use mynah_pc::{Console, Display, Drive, End, Interface, Machine, Serial};
+use mynah_pc::{
+    Address, Console, Display, Drive, End, Focus, Interface, Machine, Panel, Serial, Switch, Width,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +15,8 @@ use std::process::ExitCode;
 /// modes, and has a prompt with `help`, `bench`, `mandelbrot` and `poweroff`.
 ///
 /// The terminal is the machine's serial console, or with `--display text` its screen and keyboard:
-/// Ctrl-A X ends the machine, Ctrl-A H tells what else there is. When the guest turns the machine off, Mynah's exit status is 0; a guest that
+/// Ctrl-A X ends the machine, Ctrl-A C asks for commands about it (`help` lists them), Ctrl-A H tells
+/// what else there is. When the guest turns the machine off, Mynah's exit status is 0; a guest that
 /// writes a value to the exit device (port f4h) ends it with status 2 x value + 1.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -70,6 +73,17 @@ pub(crate) struct Options {
     /// Number of vCPUs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     smp: u8,
+    /// Listen for commands about the machine: on unix:PATH or tcp:ADDRESS:PORT; with `stdio` the
+    /// terminal begins as the monitor
+    #[arg(long, value_name = "ADDRESS", value_parser = monitor)]
+    monitor: Option<Monitor>,
+    /// Listen for gdb (its `target remote`) on tcp::PORT, ADDRESS:PORT or unix:PATH; with `,i386`
+    /// behind it the registers are those of a 32-bit processor
+    #[arg(long, value_name = "ADDRESS", value_parser = gdb)]
+    gdb: Option<Gdb>,
+    /// Wait before the first instruction, for gdb or for the monitor's `cont`
+    #[arg(long)]
+    stopped: bool,
     /// Which tiers run guest code
     #[arg(long, value_enum, default_value_t, value_name = "TIER")]
     tier: TierName,
@@ -97,6 +111,10 @@ Examples:
   mynah boot --kernel vmlinuz --display text --append \"console=tty0\" --serial log
                                                     the screen here, the serial port in a file
   mynah boot --kernel vmlinux                       an ELF kernel with a PVH entry
+  mynah boot --kernel vmlinuz --monitor unix:/tmp/mynah.sock
+                                                    then: socat - /tmp/mynah.sock
+  mynah boot --kernel vmlinuz --gdb tcp::1234 --stopped
+                                                    then: gdb -ex 'target remote :1234' vmlinux
   mynah boot --kernel xen --initrd \"vmlinuz quiet,initrd.img\"
                                                     a multiboot kernel and its modules";
 
@@ -140,6 +158,35 @@ fn net(text: &str) -> Result<Net, String> {
         };
     }
     Ok(Net(Some(options)))
+}
+
+/// Where the monitor is.
+#[derive(Clone, Debug)]
+enum Monitor {
+    Terminal,
+    Socket(Address),
+}
+
+fn monitor(text: &str) -> Result<Monitor, String> {
+    match text {
+        "stdio" => Ok(Monitor::Terminal),
+        _ => Ok(Monitor::Socket(Address::parse(text)?)),
+    }
+}
+
+/// Where a debugger connects, and what it sees.
+#[derive(Clone, Debug)]
+struct Gdb {
+    address: Address,
+    width: Width,
+}
+
+fn gdb(text: &str) -> Result<Gdb, String> {
+    let (address, width) = match text.strip_suffix(",i386") {
+        Some(address) => (address, Width::Narrow),
+        None => (text, Width::Full),
+    };
+    Ok(Gdb { address: Address::parse(address)?, width })
 }
 
 /// Never an error, as any text is a file's name.
@@ -209,6 +256,18 @@ impl Options {
         self.disk.iter().map(disk).chain(self.cdrom.iter().map(cdrom)).collect()
     }
 
+    /// The switches, with the monitor and the debugger listening.
+    fn panel(&self) -> Result<Panel, String> {
+        let mut panel = Panel::new(if self.stopped { Switch::Stopped } else { Switch::Running });
+        if let Some(Monitor::Socket(address)) = &self.monitor {
+            panel.monitor(address).map_err(|error| format!("--monitor: {error}"))?;
+        }
+        if let Some(Gdb { address, width }) = &self.gdb {
+            panel.gdb(address, *width).map_err(|error| format!("--gdb: {error}"))?;
+        }
+        Ok(panel)
+    }
+
     fn network(&self) -> Option<mynah_net::Options> {
         let net = self.net.0.clone()?;
         Some(match &self.pcap {
@@ -233,7 +292,17 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         }
         (Some(serial), _) => serial.clone(),
     };
-    let console = Console::new();
+    let panel = match options.panel() {
+        Ok(panel) => panel,
+        Err(error) => {
+            crate::complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let console = Console::new(match options.monitor {
+        Some(Monitor::Terminal) => Focus::Monitor,
+        _ => Focus::Serial,
+    });
     loop {
         let machine = Machine::new(&mynah_pc::Options {
             memory: options.memory,
@@ -254,7 +323,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                 ..Config::default()
             },
         });
-        let machine = match machine {
+        let mut machine = match machine {
             Ok(machine) => machine,
             Err(error) => {
                 crate::complain(&error.to_string());
@@ -262,7 +331,13 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             }
         };
         machine.notes().iter().for_each(|note| crate::complain(note));
-        let end = machine.run(&console);
+        let end = match machine.run(&console, &panel) {
+            Ok(end) => end,
+            Err(error) => {
+                crate::complain(&error.to_string());
+                return ExitCode::FAILURE;
+            }
+        };
         if let Some(path) = &options.screenshot
             && let Err(error) = std::fs::write(path, machine.screenshot())
         {

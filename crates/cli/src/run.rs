@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use mynah_engine::{Config, Tier};
+use mynah_linux::Address;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,10 @@ pub(crate) struct Options {
     /// Look up absolute paths below DIR first: libraries of another architecture, say
     #[arg(long, value_name = "DIR")]
     sysroot: Option<PathBuf>,
+    /// Wait for gdb (its `target remote`) on :PORT, ADDRESS:PORT or unix:PATH before the first
+    /// instruction; programs that it starts run without
+    #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
+    gdb: Option<Address>,
     /// What the program is told as its name
     #[arg(long, value_name = "NAME")]
     argv0: Option<OsString>,
@@ -50,6 +55,7 @@ Examples:
   mynah run --tier 0 ./a.out                    interpret everything
   mynah run --threshold 100 ./a.out             compile sooner
   mynah run --strace ./a.out 2>calls.txt        see its system calls
+  mynah run --gdb :1234 ./a.out                 then: gdb -ex 'target remote :1234' a.out
   mynah run --sysroot /usr/riscv64-linux-gnu ./a.out
                                                 a dynamic RISC-V program, and its libraries";
 
@@ -107,6 +113,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         },
         strace: options.strace,
         stats: options.stats,
+        gdb: options.gdb,
     });
     match result {
         Ok(never) => match never {},

@@ -6,8 +6,9 @@ use crate::stats::{Counters, Stats, add};
 use crate::sync::{Mutex, RwLock};
 use crate::table::{Table, Translation};
 use crate::translate::Origin;
-use crate::{CodeSource, translate};
-use mynah_guest::{Fault, Guest, MemFault};
+use crate::{CodeSource, Event, translate};
+use hashbrown::HashSet;
+use mynah_guest::{Guest, MemFault};
 use mynah_ir::BlockKey;
 use mynah_jit::HelperAddress;
 use mynah_mem::PAGE;
@@ -82,14 +83,17 @@ impl<G: Guest> Engine<G> {
     }
 
     /// The translation for `key` where `locate` says the code is, made if there is none. The error
-    /// is what fetching caused.
+    /// is what fetching caused, or a breakpoint.
     pub(crate) fn translation(
         &self,
         key: BlockKey,
         locate: &mut dyn FnMut(u64) -> Result<u64, MemFault>,
-    ) -> Result<&'static Translation<G>, Fault> {
-        let at = locate(key.pc)?;
-        let found = self.table.read().get(key, at);
+    ) -> Result<&'static Translation<G>, Event> {
+        let at = locate(key.pc).map_err(|fault| Event::Fault(fault.into()))?;
+        let (found, breakpoints) = {
+            let table = self.table.read();
+            (table.get(key, at), table.breakpoints.clone())
+        };
         if let Some(translation) = found {
             let next = translation.place.next;
             let second = (key.pc / PAGE + 1).wrapping_mul(PAGE);
@@ -99,17 +103,26 @@ impl<G: Guest> Engine<G> {
             }
             self.invalidate(at..at + 1);
         }
+        if breakpoints.contains(&key.pc) {
+            return Err(Event::Breakpoint);
+        }
         let start = Instant::now();
         let origin = Origin { source: &*self.source, locate };
-        let translation = translate::translate::<G>(origin, key)?;
+        let translation =
+            translate::translate::<G>(origin, key, &breakpoints).map_err(Event::Fault)?;
         let counters = &self.counters;
         add(&counters.blocks_lifted, 1);
         add(&counters.insts_lifted, translation.code.guest_insts.into());
         add(&counters.bytes_lifted, translation.len.into());
         add(&counters.lift_ns, start.elapsed().as_nanos() as u64);
         self.refuel(translation);
+        let mut table = self.table.write();
+        if !Arc::ptr_eq(&table.breakpoints, &breakpoints) {
+            drop(table);
+            return self.translation(key, locate);
+        }
         // Another vCPU may have been faster; both translations are right.
-        self.table.write().insert(translation);
+        table.insert(translation);
         Ok(translation)
     }
 
@@ -140,6 +153,21 @@ impl<G: Guest> Engine<G> {
     pub fn rewritten(&self, range: Range<u64>) {
         self.source.unwatch(range.clone());
         self.invalidate(range);
+    }
+
+    /// Makes vCPUs report [`Event::Breakpoint`] before the instructions at these virtual addresses,
+    /// in place of any set before. A change forgets all translations; without breakpoints nothing
+    /// is slower.
+    pub fn set_breakpoints(&self, pcs: impl IntoIterator<Item = u64>) {
+        let set: HashSet<u64> = pcs.into_iter().collect();
+        let mut table = self.table.write();
+        if set == *table.breakpoints {
+            return;
+        }
+        table.breakpoints = Arc::new(set);
+        let retired = table.clear();
+        drop(table);
+        self.forget(&retired);
     }
 
     /// Makes the vCPUs' jump caches forget retired translations, and vCPUs inside them leave.

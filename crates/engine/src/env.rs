@@ -16,6 +16,10 @@ pub enum Event {
     Fault(Fault),
     /// [`mynah_guest::Core::attention`] was set. It has been cleared; state is between blocks.
     Attention,
+    /// The instruction at the pc, which has not been executed, is one of
+    /// [`crate::Engine::set_breakpoints`]. [`Flow::Step`] executes it, [`Flow::Resume`] comes back
+    /// here.
+    Breakpoint,
 }
 
 /// How the vCPU goes on after an event.

@@ -1,13 +1,14 @@
 //! Translations, and where they are found.
 
 use crate::sync::Mutex;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mynah_guest::Guest;
 use mynah_interp::Code;
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{LinkSlot, Unit};
 use mynah_mem::{Memory, PAGE};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Where a block's code is, as [`mynah_mem::Memory::locate`] says.
@@ -148,11 +149,14 @@ pub(crate) struct Table<G: Guest> {
     /// By what they translate and where that is.
     by_key: HashMap<(BlockKey, u64), &'static Translation<G>>,
     by_page: HashMap<u64, Vec<&'static Translation<G>>>,
+    /// Where no translation begins or goes on. They are here so that the set and the translations
+    /// made under it change together, and that finding a translation does not look at it.
+    pub(crate) breakpoints: Arc<HashSet<u64>>,
 }
 
 impl<G: Guest> Default for Table<G> {
     fn default() -> Table<G> {
-        Table { by_key: HashMap::new(), by_page: HashMap::new() }
+        Table { by_key: HashMap::new(), by_page: HashMap::new(), breakpoints: Arc::default() }
     }
 }
 

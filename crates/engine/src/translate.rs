@@ -2,6 +2,7 @@
 
 use crate::table::{Place, Translation};
 use crate::{CodeSource, Watch};
+use hashbrown::HashSet;
 use mynah_guest::{Fault, Guest, Lifted, MemFault};
 use mynah_interp::OwnedCode;
 use mynah_ir::{Block, BlockKey, Builder, End};
@@ -19,15 +20,17 @@ pub(crate) struct Origin<'s> {
     pub(crate) locate: &'s mut dyn FnMut(u64) -> Result<u64, MemFault>,
 }
 
-/// Translates the block at `key`. The error is what fetching its first instruction caused.
+/// Translates the block at `key`, which ends before any of `breakpoints`. The error is what
+/// fetching its first instruction caused.
 pub(crate) fn translate<G: Guest>(
     origin: Origin<'_>,
     key: BlockKey,
+    breakpoints: &HashSet<u64>,
 ) -> Result<&'static Translation<G>, Fault> {
     let mut limit = MAX_INSTS;
     let mut bytes = Bytes::new(origin, key.pc);
     loop {
-        let block = lift::<G>(&mut bytes, key, limit)?;
+        let block = lift::<G>(&mut bytes, key, limit, breakpoints)?;
         match flatten::<G>(&block) {
             Some(code) => {
                 let compare = bytes.compare.then(|| bytes.code[..block.len as usize].into());
@@ -47,7 +50,7 @@ fn flatten<G: Guest>(block: &Block) -> Option<OwnedCode<G>> {
 /// The block of the one instruction at `key`, fetched anew and not watched.
 pub(crate) fn single<G: Guest>(origin: Origin<'_>, key: BlockKey) -> Result<OwnedCode<G>, Fault> {
     let mut bytes = Bytes { watch: false, ..Bytes::new(origin, key.pc) };
-    let block = lift::<G>(&mut bytes, key, 1)?;
+    let block = lift::<G>(&mut bytes, key, 1, &HashSet::new())?;
     Ok(flatten::<G>(&block).expect("one instruction fits"))
 }
 
@@ -72,10 +75,16 @@ pub(crate) fn again<G: Guest>(
     let none = MemFault { va: key.pc, access: Access::Fetch, cause: Cause::Unmapped };
     let origin = Origin { source, locate: &mut |_| Err(none) };
     let mut bytes = Bytes { code, fault: Some(none), ..Bytes::new(origin, key.pc) };
-    lift::<G>(&mut bytes, key, translation.code.guest_insts)
+    // It ended before a breakpoint by the number of its instructions.
+    lift::<G>(&mut bytes, key, translation.code.guest_insts, &HashSet::new())
 }
 
-fn lift<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Result<Block, Fault> {
+fn lift<G: Guest>(
+    bytes: &mut Bytes<'_>,
+    key: BlockKey,
+    limit: u32,
+    breakpoints: &HashSet<u64>,
+) -> Result<Block, Fault> {
     let builder = Builder::new(G::SLOTS);
     let mut lifter = G::Lifter::default();
     let mut len = 0u32;
@@ -85,7 +94,8 @@ fn lift<G: Guest>(bytes: &mut Bytes<'_>, key: BlockKey, limit: u32) -> Result<Bl
         let begin = builder.len();
         let first = insts == 0;
         // A block holds instructions that begin on one page.
-        if !first && (pc / PAGE != key.pc / PAGE || insts == limit || begin > MAX_OPS) {
+        let full = pc / PAGE != key.pc / PAGE || insts == limit || begin > MAX_OPS;
+        if !first && (full || breakpoints.contains(&pc)) {
             break End::Jump(pc);
         }
         let lifted = bytes.lift_one::<G>(&mut lifter, len as usize, pc, key.mode, &builder);

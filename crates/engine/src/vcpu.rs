@@ -128,7 +128,7 @@ impl<G: Guest> Vcpu<G> {
             let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
             let translation = match self.find(key) {
                 Ok(translation) => translation,
-                Err(fault) => return Event::Fault(fault),
+                Err(event) => return event,
             };
             if self.engine.config.tier == Tier::Compiler
                 && translation.entry().is_none()
@@ -159,7 +159,7 @@ impl<G: Guest> Vcpu<G> {
     }
 
     /// The translation for `key`, from the last ones found or the block table.
-    fn find(&mut self, key: BlockKey) -> Result<&'static Translation<G>, Fault> {
+    fn find(&mut self, key: BlockKey) -> Result<&'static Translation<G>, Event> {
         if let Some(found) = self.lookup.find(key) {
             return Ok(found);
         }
@@ -216,7 +216,7 @@ impl<G: Guest> Vcpu<G> {
         let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
         match self.find(key) {
             Ok(translation) => event(mynah_interp::once(translation.code, &mut self.cpu)),
-            Err(fault) => Some(Event::Fault(fault)),
+            Err(event) => Some(event),
         }
     }
 
@@ -250,7 +250,7 @@ impl<G: Guest> Vcpu<G> {
                     let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
                     let next = match self.find(key) {
                         Ok(next) => next,
-                        Err(fault) => return Some(Event::Fault(fault)),
+                        Err(event) => return Some(event),
                     };
                     if next.compare.is_some() || next.entry().is_some() {
                         return None;
@@ -267,7 +267,7 @@ impl<G: Guest> Vcpu<G> {
                     }
                     let next = match self.find(stopped.key) {
                         Ok(next) => next,
-                        Err(fault) => return Some(Event::Fault(fault)),
+                        Err(event) => return Some(event),
                     };
                     if next.compare.is_some() || next.entry().is_some() || !next.is_valid() {
                         return None;

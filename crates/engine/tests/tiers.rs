@@ -127,3 +127,57 @@ fn a_refused_store_is_reported_at_its_instruction() {
         assert_eq!((pc, a1), (24, 0), "{tier:?}: the store is the fifth of the loop");
     }
 }
+
+/// Counts how often execution comes to its breakpoints, and goes on.
+struct Counted {
+    engine: Arc<Engine<RiscV>>,
+    /// Where, and how often.
+    hits: Vec<(u64, u64)>,
+    /// When the breakpoints are taken away.
+    until: u64,
+}
+
+impl Env<RiscV> for Counted {
+    fn event(&mut self, cpu: &mut Cpu<RiscV>, event: Event) -> Flow {
+        if event != Event::Breakpoint {
+            assert_eq!(event, Event::Trap(trap::of(trap::ECALL)));
+            return Flow::Stop;
+        }
+        let found = self.hits.iter_mut().find(|(pc, _)| *pc == cpu.core.pc);
+        let hits = found.expect("it is one of the breakpoints");
+        hits.1 += 1;
+        if hits.1 == self.until {
+            self.engine.set_breakpoints([]);
+        }
+        Flow::Step
+    }
+}
+
+#[test]
+fn breakpoints_are_met_before_they_are_executed_on_every_tier() {
+    mynah_mem::host::signal::install(None);
+    let start = PROGRAM.0.as_ptr() as u64;
+    for tier in [Tier::Interpreter, Tier::Compiler, Tier::Auto] {
+        let mut cell = 0u64;
+        let config = Config { tier, threshold: 5, ..Config::default() };
+        let engine = Engine::<RiscV>::new(config, Arc::new(Bytes)).expect("there is memory");
+        let mut vcpu = Vcpu::new(engine.clone(), Flat);
+        let mut go = |pcs: &[u64], until, turns: u64| {
+            vcpu.cpu.core.pc = start;
+            vcpu.cpu.set_slot(state::x(10), turns.into());
+            vcpu.cpu.set_slot(state::x(13), (std::ptr::from_mut(&mut cell) as u64).into());
+            let hits = pcs.iter().map(|pc| (start + pc, 0)).collect();
+            engine.set_breakpoints(pcs.iter().map(|pc| start + pc));
+            let mut env = Counted { engine: engine.clone(), hits, until };
+            vcpu.run(&mut env);
+            assert_eq!(vcpu.cpu.slot(state::x(11)) as u64, expected(turns), "{tier:?}");
+            env.hits.into_iter().map(|(_, count)| count).collect::<Vec<_>>()
+        };
+        // All is translated and some of it compiled before there are any.
+        assert_eq!(go(&[], 0, 100_000), [], "{tier:?}");
+        // The loop's load, in the midst of a block, and its second block, which a branch leads to.
+        assert_eq!(go(&[28, 40], 0, 300), [300, 300], "{tier:?}");
+        assert_eq!(go(&[28, 0], 100, 300), [100, 1], "{tier:?}: until they are taken away");
+        assert_eq!(go(&[], 0, 1000), [], "{tier:?}");
+    }
+}

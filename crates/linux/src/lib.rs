@@ -3,6 +3,7 @@
 mod abi;
 mod call;
 mod calls;
+mod debugger;
 mod errno;
 mod error;
 mod exec;
@@ -20,6 +21,7 @@ mod trace;
 
 pub use errno::Errno;
 pub use error::Error;
+pub use mynah_debug::Address;
 
 use abi::Abi;
 use call::Call;
@@ -57,6 +59,9 @@ pub struct Options {
     pub strace: bool,
     /// Report what the engine did on stderr at the end.
     pub stats: bool,
+    /// Where to listen for a debugger, for which the program waits before its first instruction. The
+    /// programs that it executes do without.
+    pub gdb: Option<Address>,
 }
 
 /// Runs a program as this process: its exit, or its death by a signal, is this process's. Returns
@@ -103,6 +108,13 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
             engine.invalidate(range);
         }
     });
+    let debugger = options.gdb.as_ref().map(|address| {
+        let (engine, space) = (Arc::clone(&engine), Arc::clone(&space));
+        debugger::listen::<A>(address, &program.path, engine, space, image.auxv.clone())
+    });
+    let debugger = debugger.transpose().inspect_err(|_| {
+        signal::set_host_mask(mask);
+    })?;
     set_name(&program);
     let exe = program.path.clone();
     // Closes its file: descriptors are the guest's.
@@ -135,6 +147,9 @@ fn start<A: Abi>(options: Options, program: image::Program) -> Result<Infallible
     let mut task = Task::new(thread, engine);
     let pending = std::ptr::from_ref(&*task.thread.pending);
     let binding = signal::bind(pending);
+    if let Some(control) = debugger {
+        task.join(&control, &vcpu.cpu);
+    }
     task.run(&mut vcpu);
     drop(binding);
     task.thread.process.leader_status.store(task.status, Ordering::Release);

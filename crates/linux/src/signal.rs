@@ -275,7 +275,8 @@ static LOOK: extern "C" fn() = {
 
 /// The signals that have come for a thread and that the guest has not seen yet.
 pub(crate) struct Pending {
-    /// Bit 0: `info` holds a signal. Bit 1: `sent` holds some that are not blocked.
+    /// Bit 0: `info` holds a signal. Bit 1: `sent` holds some that are not blocked. Bit 2: Mynah
+    /// itself asks for attention.
     word: AtomicU32,
     /// What the host's handler was told. Written by it while bit 0 is clear; all signals that
     /// write it are blocked while it is set.
@@ -288,6 +289,26 @@ pub(crate) struct Pending {
 
 const ACCEPTED: u32 = 1;
 const SENT: u32 = 2;
+const ASKED: u32 = 4;
+
+/// What a signal is sent with by which Mynah asks a thread of its own for attention; its address is
+/// what the signal carries.
+static ASKS: u8 = 0;
+
+/// SI_QUEUE.
+const SI_QUEUE: i32 = -1;
+
+/// Makes a thread of this process leave translated code, and the call in which it waits: its vCPU
+/// asks for attention. The guest does not see the signal by which this is done.
+pub(crate) fn ask(thread: i32) {
+    let mut info = SigInfo::at(libc::SIGFPE, SI_QUEUE, 0);
+    info.0[24..32].copy_from_slice(&(&raw const ASKS as u64).to_ne_bytes());
+    let at = &raw const info as u64;
+    let process = u64::from(std::process::id());
+    let args = [process, thread as u64, libc::SIGFPE as u64, at, 0, 0];
+    // A thread that has ended is not asked.
+    _ = host::call(libc::SYS_rt_tgsigqueueinfo, args);
+}
 
 // SAFETY: `info` is accessed on the thread that `bind` names alone, by its signal handler and,
 // only while the word says that the handler stays away, by the thread itself.
@@ -340,6 +361,11 @@ impl Pending {
         if SigSet(self.sent.load(Ordering::Acquire)).less(mask).0 != 0 {
             self.word.fetch_or(SENT, Ordering::AcqRel);
         }
+    }
+
+    /// Mynah has attention: [`ask`] is answered.
+    pub(crate) fn answer(&self) {
+        self.word.fetch_and(!ASKED, Ordering::AcqRel);
     }
 
     /// Those of [`SigSet::FAULTS`] that others have sent.
@@ -412,13 +438,19 @@ fn accept(signal: i32, info: SigInfo, context: &mut libc::ucontext_t) {
 }
 
 /// SIGSEGV, SIGBUS or SIGFPE that was sent by someone.
-fn sent(signal: i32, _info: &mut libc::siginfo_t, context: &mut libc::ucontext_t) {
+fn sent(signal: i32, info: &mut libc::siginfo_t, context: &mut libc::ucontext_t) {
     let current = CURRENT.get();
     if current.is_null() {
         return;
     }
     // SAFETY: a binding lasts no longer than what it binds.
     let pending = unsafe { &*current };
+    // SAFETY: both are the kernel's `siginfo_t`.
+    let info = unsafe { &*std::ptr::from_mut(info).cast::<SigInfo>() };
+    if info.code() == SI_QUEUE && info.0[24..32] == (&raw const ASKS as u64).to_ne_bytes() {
+        pending.raise(ASKED);
+        return host::leave_gap(context);
+    }
     pending.sent.fetch_or(SigSet::of(&[signal]).0, Ordering::AcqRel);
     pending.raise(SENT);
     host::leave_gap(context);

@@ -3,11 +3,13 @@
 
 use crate::abi::{Abi, Asked, CloneArgs, Exception, Frame};
 use crate::call::Call;
+use crate::debugger::Debugged;
 use crate::row::{Row, Run};
 use crate::signal::{self, AltStack, Pending, SigInfo, SigSet};
 use crate::space::Refused;
 use crate::thread::Thread;
 use crate::{Errno, Process, calls, exec, host, trace};
+use mynah_debug::Control;
 use mynah_engine::{Engine, Env, Event, Fault, Flow, Vcpu};
 use mynah_guest::{Access, Cause, Cpu, MemFault};
 use mynah_mem::Flat;
@@ -36,6 +38,8 @@ pub(crate) struct Task<A: Abi> {
     again: Option<Instant>,
     /// The last write that was refused though it ought to succeed, and how often.
     retried: (u64, u64, u32),
+    /// Where a debugger stops it, if there is one.
+    debugger: Option<Debugged<A>>,
 }
 
 /// What came of a system call.
@@ -51,7 +55,7 @@ enum Outcome {
 impl<A: Abi> Task<A> {
     /// A task of `thread`.
     pub(crate) fn new(thread: Thread, engine: Arc<Engine<A>>) -> Task<A> {
-        Task { thread, engine, status: 0, again: None, retried: (0, 0, 0) }
+        Task { thread, engine, status: 0, again: None, retried: (0, 0, 0), debugger: None }
     }
 
     /// Runs `vcpu` on the calling thread, whose signals are blocked, until the guest thread ends;
@@ -63,6 +67,11 @@ impl<A: Abi> Task<A> {
         signal::set_host_mask(SigSet::ALL);
     }
 
+    /// Lets a debugger stop the thread, which is the calling one.
+    pub(crate) fn join(&mut self, control: &Arc<Control<A>>, cpu: &Cpu<A>) {
+        self.debugger = Some(Debugged::new(control, &cpu.core.attention));
+    }
+
     fn process(&self) -> &Arc<Process> {
         &self.thread.process
     }
@@ -70,6 +79,9 @@ impl<A: Abi> Task<A> {
     /// Ends the process.
     fn finish(&self, status: i32) -> ! {
         trace::stats(self.process(), &self.engine.stats());
+        if let Some(debugger) = &self.debugger {
+            debugger.control.end(Ok(status as u8));
+        }
         _ = host::call(libc::SYS_exit_group, [status as u64, 0, 0, 0, 0, 0]);
         std::process::abort()
     }
@@ -77,6 +89,9 @@ impl<A: Abi> Task<A> {
     /// Ends the process by `signal`.
     fn die(&self, signal: i32) -> ! {
         trace::killed(self.process(), signal);
+        if let Some(debugger) = &self.debugger {
+            debugger.control.end(Err(signal));
+        }
         trace::stats(self.process(), &self.engine.stats());
         signal::die(signal)
     }
@@ -84,6 +99,9 @@ impl<A: Abi> Task<A> {
     /// What follows when [`Task::run`] has returned: the last thread takes the process with it.
     pub(crate) fn end(&mut self) {
         self.thread.end();
+        if let Some(debugger) = &self.debugger {
+            debugger.seat.leave();
+        }
         let process = self.process();
         if process.threads.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish(process.leader_status.load(Ordering::Acquire));
@@ -169,6 +187,9 @@ impl<A: Abi> Task<A> {
 
     /// Does what the guest has said that the signal does.
     fn deliver_one(&mut self, cpu: &mut Cpu<A>, info: SigInfo, exception: Option<Exception>) {
+        let Some((info, exception)) = self.permitted(cpu, info, exception) else {
+            return self.thread.set_mask(self.thread.mask);
+        };
         let number = info.signal();
         trace::signal(self.process(), &info);
         let mut action = self.process().actions.get(number);
@@ -216,6 +237,21 @@ impl<A: Abi> Task<A> {
             blocked = blocked.and(SigSet::of(&[number]));
         }
         self.thread.set_mask(blocked);
+    }
+
+    /// The signal that a debugger lets the program see in place of this one.
+    fn permitted(
+        &self,
+        cpu: &mut Cpu<A>,
+        info: SigInfo,
+        exception: Option<Exception>,
+    ) -> Option<(SigInfo, Option<Exception>)> {
+        let Some(debugger) = &self.debugger else { return Some((info, exception)) };
+        let number = debugger.seat.signal(cpu, info.signal())?;
+        Some(match number == info.signal() {
+            true => (info, exception),
+            false => (SigInfo::at(number, libc::SI_USER, 0), None),
+        })
     }
 
     /// Delivers a synchronous signal, which the guest can neither block nor ignore.
@@ -387,6 +423,7 @@ impl<A: Abi> Task<A> {
             began: None,
         };
         let mut task = Task::new(thread, Arc::clone(&self.engine));
+        let control = self.debugger.as_ref().map(|debugger| Arc::clone(&debugger.control));
         let process = Arc::clone(self.process());
         let (tell, told) = mpsc::sync_channel(1);
         // The new thread starts with the signals blocked as they are here.
@@ -402,8 +439,11 @@ impl<A: Abi> Task<A> {
                 _ = space.store(args.child_tid, tid as u32);
             }
             let pending = std::ptr::from_ref(&*task.thread.pending);
-            _ = tell.send(tid);
             let binding = signal::bind(pending);
+            if let Some(control) = control {
+                task.join(&control, &vcpu.cpu);
+            }
+            _ = tell.send(tid);
             task.run(&mut vcpu);
             drop(binding);
             task.end();
@@ -432,6 +472,11 @@ impl<A: Abi> Task<A> {
         let result = result.unwrap_or_else(|_| self.die(libc::SIGKILL));
         if result == 0 {
             self.thread.pending.clear();
+            if self.debugger.take().is_some() {
+                // Its threads, and what they held, are not here.
+                self.engine.set_breakpoints([]);
+                A::set_watches(cpu, &[]);
+            }
             self.thread.robust_list = 0;
             process.threads.store(1, Ordering::Release);
             let has = |flag: i32| args.flags & flag as u64 != 0;
@@ -579,13 +624,28 @@ fn become_child<A: Abi>(cpu: &mut Cpu<A>, args: &CloneArgs) {
 
 impl<A: Abi> Env<A> for Task<A> {
     fn event(&mut self, cpu: &mut Cpu<A>, event: Event) -> Flow {
-        match event {
+        if let Some(debugger) = &self.debugger {
+            self.thread.pending.answer();
+            debugger.look(cpu, event);
+        }
+        let pc = cpu.core.pc;
+        let flow = match event {
             Event::Attention => self.deliver(cpu),
             Event::Trap(trap) | Event::Fault(Fault::Trap(trap)) => match A::asked(cpu, trap) {
                 Asked::Call => self.system_call(cpu),
                 Asked::Signal(exception) => self.force(cpu, exception),
             },
             Event::Fault(Fault::Memory(fault)) => self.memory_fault(cpu, fault),
+            Event::Breakpoint if self.debugger.is_some() => Flow::Resume,
+            // A child that has its parent's memory meets its parent's breakpoints.
+            Event::Breakpoint => Flow::Step,
+        };
+        match &self.debugger {
+            Some(debugger) => {
+                let again = matches!(event, Event::Fault(_)) && cpu.core.pc == pc;
+                debugger.attend(cpu, flow, again)
+            }
+            None => flow,
         }
     }
 }

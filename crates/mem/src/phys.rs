@@ -1,7 +1,7 @@
 //! Guest-physical memory: RAM, ROM, and everything else, which is I/O.
 
 use crate::tlb::Tlb;
-use crate::{PAGE, Unit, host};
+use crate::{Access, PAGE, Unit, host};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -224,6 +224,13 @@ impl Phys {
             Some(host) => host::compare_exchange(host, bytes, old, new).unwrap_or(old),
             None => old,
         }
+    }
+
+    /// Whether there is memory at `pa` that this access reaches.
+    pub fn is_memory(&self, pa: u64, access: Access) -> bool {
+        let backing = self.backing(self.masked(pa));
+        let host = if access == Access::Write { backing.write } else { backing.read };
+        host.is_some()
     }
 
     /// Copies memory at `pa` into `buffer`; zeros where there is none.

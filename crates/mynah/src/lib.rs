@@ -34,6 +34,7 @@
 //! | [`linux`] | a Linux process around the engine: address space, system calls, signals, threads |
 //! | `loader` | executable files |
 //! | `pc` | an emulated PC around the engine: what is wired to what, how it starts |
+//! | `debug` | stopping and stepping vCPUs from outside, and the debugger that connects |
 //! | `devices` | the PC's chips, one file or folder for each |
 //! | `bus` | what devices share: address maps, interrupt wires, time, RAM as they see it |
 //! | `disk`, `net` | disk images; the network that the guest sees |

@@ -117,6 +117,23 @@ impl Options {
     }
 }
 
+impl fmt::Display for Options {
+    /// A report of several lines, without a line break at its end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "guest {GUEST}, gateway {GATEWAY}, name server {NAME_SERVER}")?;
+        if self.restricted {
+            f.write_str("; nothing beyond the gateway is reached")?;
+        }
+        for forward in &self.forwards {
+            write!(f, "\nforward {forward}")?;
+        }
+        if let Some(file) = &self.pcap {
+            write!(f, "\nframes are written to {}", file.display())?;
+        }
+        Ok(())
+    }
+}
+
 /// A network for one guest: the [`Wire`] of its device. It ends when it is dropped.
 pub struct User {
     ends: Arc<Ends>,

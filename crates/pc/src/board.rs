@@ -68,6 +68,10 @@ pub(crate) struct Board {
     pub(crate) vga: Arc<Mutex<Vga>>,
     pub(crate) lines: Vec<Arc<Line>>,
     pub(crate) lapics: Vec<Arc<Lapic>>,
+    pub(crate) pic: Arc<I8259>,
+    pub(crate) ioapic: Arc<IoApic>,
+    pub(crate) pci: Arc<pci::Bus>,
+    pub(crate) power: Arc<Mutex<AcpiPm>>,
     /// What the user should know before the guest starts, one line each.
     pub(crate) notes: Vec<String>,
     end: Mutex<Option<End>>,
@@ -286,7 +290,7 @@ impl Board {
         add(&port::KEYBOARD_COMMAND, I8042::COMMAND, keyboard.clone());
         add(&port::VGA, Vga::PORTS, vga.clone());
         add(&port::DISPI, Vga::DISPI, vga.clone());
-        add(&port::APM, 0, shared(Apm::new(pm)));
+        add(&port::APM, 0, shared(Apm::new(pm.clone())));
         add(&port::POST, 0, shared(Post::new()));
         add(&port::PORT_A, 0, shared(PortA::new(controls.clone())));
         add(&port::DEBUG_EXIT, 0, shared(DebugExit::new(controls.clone())));
@@ -308,7 +312,7 @@ impl Board {
         let reset = ResetControl::new(controls.clone());
         add(&port::PCI, 0, shared(ConfigPorts::new(bus.clone(), reset)));
         mmio.add_at(layout::VIDEO, Vga::MEMORY, vga.clone());
-        mmio.add(layout::ECAM, shared(Ecam::new(bus)));
+        mmio.add(layout::ECAM, shared(Ecam::new(bus.clone())));
         mmio.add(layout::IOAPIC, shared(ioapic.registers()));
         mmio.add(layout::HPET, hpet);
 
@@ -324,6 +328,10 @@ impl Board {
             vga,
             lines,
             lapics,
+            pic,
+            ioapic,
+            pci: bus,
+            power: pm,
             notes,
             end: Mutex::default(),
             ended: Condvar::new(),

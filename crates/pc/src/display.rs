@@ -6,6 +6,7 @@ use crossterm::queue;
 use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetColors};
 use crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use mynah_devices::vga::{Image, Screen, Text};
+use parking_lot::{Condvar, Mutex};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -153,14 +154,67 @@ fn character(number: u8) -> char {
     found.unwrap_or(' ')
 }
 
-/// Draws the board's screen in the terminal until the machine ends. A terminal that is gone is not
-/// drawn on.
-pub(crate) fn show(board: &Board) {
+/// What hides the display while the terminal is something else.
+#[derive(Default)]
+pub(crate) struct Curtain {
+    state: Mutex<Drawn>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Drawn {
+    /// The display is to be hidden.
+    wanted: bool,
+    /// There is a display, and it is not hidden.
+    shows: bool,
+}
+
+impl Curtain {
+    /// Hides the display, or lets it be seen again. When this returns, nothing is drawn any more.
+    pub(crate) fn hide(&self, hide: bool) {
+        let mut state = self.state.lock();
+        state.wanted = hide;
+        while hide && state.shows {
+            self.changed.wait(&mut state);
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.state.lock().wanted
+    }
+
+    fn shows(&self, shows: bool) {
+        self.state.lock().shows = shows;
+        self.changed.notify_all();
+    }
+}
+
+/// Draws the board's screen in the terminal until the machine ends, but for the time that the
+/// curtain hides it. A terminal that is gone is not drawn on.
+pub(crate) fn show(board: &Board, curtain: &Curtain) {
+    loop {
+        while curtain.is_wanted() {
+            if board.wait_for(FRAME).is_some() {
+                return;
+            }
+        }
+        curtain.shows(true);
+        let ended = draw(board, curtain);
+        curtain.shows(false);
+        if ended {
+            return;
+        }
+    }
+}
+
+/// Draws until the machine ends or the curtain is wanted; whether the machine has ended, or the
+/// terminal.
+fn draw(board: &Board, curtain: &Curtain) -> bool {
     let mut output = io::BufWriter::new(io::stdout());
     let _ = queue!(output, EnterAlternateScreen, Clear(ClearType::All));
     let mut shown = Picture::default();
     let mut drawn = None;
-    loop {
+    let ended = loop {
         let size = terminal::size().unwrap_or((80, 25));
         let version = board.vga.lock().version();
         if drawn != Some((size, version)) {
@@ -172,16 +226,19 @@ pub(crate) fn show(board: &Board) {
             let (columns, rows) = (usize::from(size.0).max(1), usize::from(size.1).max(1));
             let picture = Picture::new(&board.screen(), columns, rows);
             if picture != shown && picture.draw(&shown, &mut output).is_err() {
-                return;
+                return true;
             }
             shown = picture;
         }
-        if board.wait_for(FRAME).is_some() {
-            break;
+        match board.wait_for(FRAME) {
+            Some(_) => break true,
+            None if curtain.is_wanted() => break false,
+            None => {}
         }
-    }
+    };
     let _ = queue!(output, ResetColor, Show, LeaveAlternateScreen);
     let _ = output.flush();
+    ended
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! [`Machine`] is what `mynah boot` runs. `board` has the devices and their wires, `layout` every
 //! address, `processor` what a vCPU does about interrupts and traps, `boot` how a machine starts,
-//! `console` the terminal.
+//! `console` the terminal. A [`Panel`] is the user's hold on it: `monitor` has the commands, and
+//! debuggers connect to it.
 
 mod acpi;
 mod board;
@@ -12,8 +13,11 @@ mod console;
 mod display;
 mod drives;
 mod font;
+mod front;
 mod keyboard;
 mod layout;
+mod monitor;
+mod panel;
 mod processor;
 mod screen;
 mod serial;
@@ -21,21 +25,29 @@ mod terminal;
 
 pub use board::End;
 pub use boot::BootError;
-pub use console::Console;
+pub use console::{Console, Focus};
 pub use display::Display;
 pub use drives::{Drive, Interface};
+pub use mynah_debug::gdb::Width;
+pub use mynah_debug::{Address, Switch};
+pub use panel::Panel;
 pub use serial::Serial;
 
 use board::Board;
 use buses::ApicRegisters;
 use console::Input;
+use front::Front;
+use mynah_debug::Seat;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
 use mynah_x86::cpuid::Identity;
 use mynah_x86::paging::Walker;
+use parking_lot::{Condvar, Mutex};
 use processor::{Guest, Processor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
 
 /// What machine is made, and what it starts.
 #[derive(Clone, Debug)]
@@ -72,9 +84,8 @@ pub struct Options {
 pub struct Machine {
     board: Arc<Board>,
     engine: Arc<Engine<Guest>>,
-    entry: boot::Entry,
-    serial: Serial,
-    display: Display,
+    vcpus: Vec<Vcpu<Guest>>,
+    options: Options,
 }
 
 impl Machine {
@@ -109,8 +120,10 @@ impl Machine {
                 phys.wrote(range);
             }
         });
-        let (serial, display) = (options.serial.clone(), options.display);
-        Ok(Machine { board, engine, entry, serial, display })
+        let vcpus: Result<Vec<_>, _> = (0..board.lines.len())
+            .map(|number| vcpu(&board, engine.clone(), number, entry))
+            .collect();
+        Ok(Machine { vcpus: vcpus?, board, engine, options: options.clone() })
     }
 
     /// Puts the kernel into memory, and the tables that firmware would make.
@@ -136,49 +149,104 @@ impl Machine {
         &self.board.notes
     }
 
-    /// Runs the machine, with the terminal as its serial console or as its display and keyboard,
-    /// until it ends.
-    pub fn run(&self, console: &Console) -> End {
+    /// Turns the machine on, with the terminal as its serial console or as its display and
+    /// keyboard, and waits until it ends. Until then it is what `panel` is about.
+    ///
+    /// # Errors
+    /// The host has no threads for it; no guest code has been executed then.
+    pub fn run(&mut self, console: &Console, panel: &Panel) -> Result<End, BootError> {
+        let (board, control) = (self.board.clone(), &panel.control);
+        control.connect(Arc::new(Front {
+            board: board.clone(),
+            engine: self.engine.clone(),
+            control: Arc::downgrade(control),
+            options: self.options.clone(),
+            vcpu: AtomicUsize::new(0),
+        }));
+        let started = Arc::new(Barrier::default());
+        let mut threads = Vec::new();
+        let made = self.spawn(console, panel, &started, &mut threads);
         let terminal = console::Terminal::raw();
+        if made.is_ok() {
+            self.connect(console, panel);
+            if control.is_running() {
+                board.timers.start();
+            }
+            // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
+            let clock = board.timers.clock();
+            let ticks = mynah_x86::State::power_on().tsc();
+            let tsc_offset = clock.now().wrapping_sub(ticks);
+            started.open(Some(Start { tsc_offset, lag: clock.lag() }));
+        } else {
+            board.end(End::Quit);
+            started.open(None);
+        }
+        let end = board.wait();
+        console.disconnect();
+        control.disconnect();
+        for thread in threads {
+            let _ = thread.join();
+        }
+        drop(terminal);
+        made.map(|()| end)
+    }
+
+    /// Makes the machine's threads, which wait for `started`.
+    fn spawn(
+        &mut self,
+        console: &Console,
+        panel: &Panel,
+        started: &Arc<Barrier>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> Result<(), BootError> {
         let board = &self.board;
+        let mut spawn = |name: &str, run: Box<dyn FnOnce() + Send>| -> Result<(), BootError> {
+            let started = started.clone();
+            let run = move || {
+                if started.wait().is_some() {
+                    run();
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("mynah-{name}")).spawn(run);
+            let failed = |error| BootError::new(format!("a thread for {name}: {error}"));
+            threads.push(thread.map_err(failed)?);
+            Ok(())
+        };
+        for (number, vcpu) in std::mem::take(&mut self.vcpus).into_iter().enumerate() {
+            let (board, started) = (board.clone(), started.clone());
+            let line = board.lines[number].clone();
+            let wake = move || line.wake();
+            let seat = panel.control.join(number as u64 + 1, format!("vCPU {number}"), wake);
+            board.lines[number].sit(seat.clone());
+            let run = move || {
+                if let Some(start) = started.wait() {
+                    execute(vcpu, board, number, seat, start);
+                }
+            };
+            spawn(&format!("vcpu{number}"), Box::new(run))?;
+        }
         let timers = board.timers.clone();
-        let timer_thread = std::thread::spawn(move || timers.serve());
-        let input = board.clone();
-        let target = match (self.display, &self.serial) {
+        spawn("timers", Box::new(move || timers.serve()))?;
+        if self.options.display == Display::Text {
+            let (board, curtain) = (board.clone(), console.curtain());
+            spawn("display", Box::new(move || display::show(&board, &curtain)))?;
+        }
+        Ok(())
+    }
+
+    /// Has what is typed go to the machine.
+    fn connect(&self, console: &Console, panel: &Panel) {
+        let board = &self.board;
+        let target = match (self.options.display, &self.options.serial) {
             (Display::Text, _) => {
                 Input::Keyboard(Box::new(keyboard::typist(board.keyboard.clone())))
             }
             (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone()),
             (Display::None, _) => Input::Nowhere,
         };
-        console.connect(target, move || input.end(End::Quit));
-        let screen = (self.display == Display::Text).then(|| {
-            let board = board.clone();
-            std::thread::spawn(move || display::show(&board))
-        });
-        board.timers.start();
-        // The time-stamp counters and the local APICs' deadlines go by the machine's clock.
-        let ticks = mynah_x86::State::power_on().tsc();
-        let tsc_offset = board.timers.clock().now().wrapping_sub(ticks);
-        let mut vcpus = Vec::new();
-        for number in 0..board.lines.len() {
-            let (board, engine, entry) = (board.clone(), self.engine.clone(), self.entry);
-            let thread = std::thread::Builder::new().name(format!("mynah-vcpu{number}"));
-            let started = thread.spawn(move || vcpu(&board, engine, number, entry, tsc_offset));
-            match started {
-                Ok(thread) => vcpus.push(thread),
-                Err(error) => tracing::error!("vCPU {number} cannot start: {error}"),
-            }
-        }
-        let end = board.wait();
-        console.disconnect();
-        for thread in vcpus {
-            let _ = thread.join();
-        }
-        let _ = timer_thread.join();
-        screen.map(|thread| thread.join());
-        drop(terminal);
-        end
+        let (ended, control) = (board.clone(), panel.control.clone());
+        let command = move |line: &str| panel::command(&control, line);
+        console.connect(target, move || ended.end(End::Quit), command);
     }
 
     /// A picture of the screen, as a file in PNG format.
@@ -192,19 +260,50 @@ impl Machine {
     }
 }
 
-/// The thread of vCPU `number`.
+/// What vCPUs are told when they start.
+#[derive(Clone, Copy)]
+struct Start {
+    tsc_offset: u64,
+    /// The clock's lag to which that belongs.
+    lag: u64,
+}
+
+/// Where threads wait until all of them are there.
+#[derive(Default)]
+struct Barrier {
+    /// Once it is open: how vCPUs start, or nothing if the machine does not.
+    open: Mutex<Option<Option<Start>>>,
+    opened: Condvar,
+}
+
+impl Barrier {
+    fn open(&self, how: Option<Start>) {
+        *self.open.lock() = Some(how);
+        self.opened.notify_all();
+    }
+
+    fn wait(&self) -> Option<Start> {
+        let mut open = self.open.lock();
+        loop {
+            match *open {
+                Some(how) => return how,
+                None => self.opened.wait(&mut open),
+            }
+        }
+    }
+}
+
+/// vCPU `number` as it is when the machine is turned on.
 fn vcpu(
-    board: &Arc<Board>,
+    board: &Board,
     engine: Arc<Engine<Guest>>,
     number: usize,
     entry: boot::Entry,
-    tsc_offset: u64,
-) {
+) -> Result<Vcpu<Guest>, BootError> {
     let state = mynah_x86::State::power_on();
     let memory = Paged::new(Walker::new(&state), board.phys.clone());
     let mut vcpu = Vcpu::new(engine, memory);
     let cpu = &mut vcpu.cpu;
-    buses::enter(number);
     cpu.core.ports = Some(board.ports.clone());
     let lapic = board.lapics[number].clone();
     cpu.state.system.identity = Identity {
@@ -216,17 +315,26 @@ fn vcpu(
         smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
-    cpu.state.system.tsc_offset = tsc_offset;
     cpu.core.pc = mynah_x86::state::RESET_PC;
     if number == 0 {
-        match entry.apply(&board.ram, &mut cpu.state) {
-            Ok(pc) => cpu.core.pc = pc,
-            Err(error) => tracing::error!("{error}"),
-        }
+        cpu.core.pc = entry.apply(&board.ram, &mut cpu.state)?;
         mynah_x86::remap(cpu, true);
     }
+    board.lines[number].connect(cpu.core.attention.clone());
+    Ok(vcpu)
+}
+
+/// What the thread of vCPU `number` does.
+fn execute(
+    mut vcpu: Vcpu<Guest>,
+    board: Arc<Board>,
+    number: usize,
+    seat: Arc<Seat<Guest>>,
+    Start { tsc_offset, lag }: Start,
+) {
+    buses::enter(number);
+    vcpu.cpu.state.system.tsc_offset = tsc_offset;
     let line = board.lines[number].clone();
-    line.connect(cpu.core.attention.clone());
-    let mut processor = Processor { board: board.clone(), line, number, waits: number != 0 };
-    vcpu.run(&mut processor);
+    vcpu.run(&mut Processor { board, line, number, waits: number != 0, seat: seat.clone(), lag });
+    seat.leave();
 }

@@ -2,15 +2,17 @@
 
 use crate::board::{Board, End};
 use mynah_bus::CpuLine;
+use mynah_bus::time::{SECOND, scale};
+use mynah_debug::{Inspect as _, Next, Seat, Stop};
 use mynah_engine::{Cpu, Env, Event, Flow};
 use mynah_guest::Core;
 use mynah_mem::{Memory as _, Paged};
 use mynah_x86::events::{self, Shutdown};
 use mynah_x86::paging::Walker;
-use mynah_x86::{X86, trap};
+use mynah_x86::{TSC_HZ, X86, trap};
 use parking_lot::{Condvar, Mutex};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// An x86 vCPU of the system machine.
 pub(crate) type Guest = X86<Paged<Walker>>;
@@ -35,6 +37,10 @@ pub(crate) struct Line {
     changed: Condvar,
     /// The vCPU's attention word, once it is there.
     attention: Mutex<Option<Arc<AtomicU32>>>,
+    /// The vCPU has nothing to execute and sleeps.
+    sleeps: AtomicBool,
+    /// Where the vCPU is stopped, once it is there.
+    seat: OnceLock<Arc<Seat<Guest>>>,
 }
 
 impl Line {
@@ -43,6 +49,8 @@ impl Line {
             requests: Mutex::default(),
             changed: Condvar::new(),
             attention: Mutex::default(),
+            sleeps: AtomicBool::new(false),
+            seat: OnceLock::new(),
         })
     }
 
@@ -53,6 +61,22 @@ impl Line {
         self.call();
     }
 
+    /// The vCPU is stopped at this seat.
+    pub(crate) fn sit(&self, seat: Arc<Seat<Guest>>) {
+        // A vCPU has one seat all its life.
+        let _ = self.seat.set(seat);
+    }
+
+    /// What the vCPU does, in a word.
+    pub(crate) fn doing(&self) -> &'static str {
+        if self.sleeps.load(Ordering::Relaxed) { "sleeping" } else { "awake" }
+    }
+
+    /// Makes the vCPU look at what is asked of it, also if it sleeps.
+    pub(crate) fn wake(&self) {
+        self.ask(|_| {});
+    }
+
     /// Makes the vCPU forget where virtual addresses lead.
     pub(crate) fn remap(&self) {
         self.ask(|requests| requests.remap = true);
@@ -61,6 +85,9 @@ impl Line {
     /// Makes the vCPU stop for good.
     pub(crate) fn end(&self) {
         self.ask(|requests| requests.end = true);
+        if let Some(seat) = self.seat.get() {
+            seat.leave();
+        }
     }
 
     fn ask(&self, change: impl FnOnce(&mut Requests)) {
@@ -106,12 +133,21 @@ pub(crate) struct Processor {
     pub(crate) number: usize,
     /// It waits for a start-up IPI.
     pub(crate) waits: bool,
+    /// Where it is stopped.
+    pub(crate) seat: Arc<Seat<Guest>>,
+    /// The machine's clock's lag that the vCPU's time-stamp counter knows of.
+    pub(crate) lag: u64,
 }
 
 impl Env<Guest> for Processor {
     fn event(&mut self, cpu: &mut Cpu<Guest>, event: Event) -> Flow {
+        match (event, Guest::take_watched(cpu)) {
+            (Event::Breakpoint, _) => self.seat.stop(Stop::Breakpoint),
+            (Event::Fault(_), _) | (_, None) => {}
+            (_, Some((va, kind))) => self.seat.stop(Stop::Watch { va, kind }),
+        }
         let flow = match event {
-            Event::Attention => self.between(cpu, false),
+            Event::Attention | Event::Breakpoint => self.between(cpu, false),
             Event::Trap(trap) if matches!(trap.code, trap::HALT | trap::WAIT) => {
                 self.between(cpu, true)
             }
@@ -129,8 +165,17 @@ impl Env<Guest> for Processor {
 
 impl Processor {
     /// Does what is due between two instructions; a vCPU that `sleeps` waits until something is.
-    fn between(&mut self, cpu: &mut Cpu<Guest>, mut sleeps: bool) -> Result<Flow, Shutdown> {
+    fn between(&mut self, cpu: &mut Cpu<Guest>, sleeps: bool) -> Result<Flow, Shutdown> {
+        self.line.sleeps.store(sleeps || self.waits, Ordering::Relaxed);
+        let flow = self.settle(cpu, sleeps);
+        self.line.sleeps.store(false, Ordering::Relaxed);
+        flow
+    }
+
+    fn settle(&mut self, cpu: &mut Cpu<Guest>, mut sleeps: bool) -> Result<Flow, Shutdown> {
         loop {
+            let steps = self.seat.attend(cpu) == Next::Step;
+            self.keep_time(cpu);
             let mut requests = self.line.requests.lock();
             if requests.end {
                 return Ok(Flow::Stop);
@@ -158,31 +203,35 @@ impl Processor {
                 continue;
             }
             if self.waits {
-                self.line.changed.wait(&mut requests);
+                if !self.seat.is_wanted() {
+                    self.line.changed.wait(&mut requests);
+                }
                 continue;
             }
             let asked = *requests;
             drop(requests);
             match events::attend(cpu)? {
                 events::Due::Delivered => sleeps = false,
-                events::Due::Instruction => {
-                    cpu.core.attention.fetch_or(Core::ATTENTION, Ordering::SeqCst);
-                    return Ok(Flow::Step);
-                }
+                events::Due::Instruction => return Ok(self.step(cpu)),
                 events::Due::Nothing => {}
             }
-            if asked.nmi && !cpu.state.system.nmi_blocked {
+            // Who steps through a program wants to see its next instruction, not a handler's.
+            let held = steps && !sleeps;
+            if asked.nmi && !held && !cpu.state.system.nmi_blocked {
                 self.line.requests.lock().nmi = false;
                 events::deliver(cpu, events::Event::Nmi)?;
                 sleeps = false;
                 continue;
             }
-            if asked.interrupt && cpu.state.is_interruptible() {
+            if asked.interrupt && !held && cpu.state.is_interruptible() {
                 if let Some(vector) = self.board.acknowledge(self.number) {
                     events::deliver(cpu, events::Event::Interrupt(vector))?;
                     sleeps = false;
                 }
                 continue;
+            }
+            if held {
+                return Ok(self.step(cpu));
             }
             if !sleeps {
                 cpu.state.system.interrupt_waiting = asked.interrupt || asked.nmi;
@@ -191,12 +240,28 @@ impl Processor {
             let mut requests = self.line.requests.lock();
             let open = cpu.state.is_interruptible();
             let wakes = |r: &Requests| {
-                r.end || r.init || r.remap || r.nmi && !asked.nmi || r.interrupt && open
+                let asked = r.end || r.init || r.remap || r.nmi && !asked.nmi;
+                asked || r.interrupt && open || self.seat.is_wanted()
             };
             if !wakes(&requests) {
                 self.line.changed.wait(&mut requests);
             }
         }
+    }
+
+    /// The next instruction is executed by itself, and then the vCPU attends again.
+    fn step(&self, cpu: &Cpu<Guest>) -> Flow {
+        self.seat.begin_step();
+        cpu.core.attention.fetch_or(Core::ATTENTION, Ordering::SeqCst);
+        Flow::Step
+    }
+
+    /// The time-stamp counter stands while the machine's clock does.
+    fn keep_time(&mut self, cpu: &mut Cpu<Guest>) {
+        let lag = self.board.timers.clock().lag();
+        let stood = lag.wrapping_sub(std::mem::replace(&mut self.lag, lag));
+        let system = &mut cpu.state.system;
+        system.tsc_offset = system.tsc_offset.wrapping_sub(scale(stood, TSC_HZ, SECOND));
     }
 }
 

@@ -135,6 +135,29 @@ struct Leaf {
     count: usize,
 }
 
+/// A page of the page tables, as a debugger shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Its first virtual address.
+    pub va: u64,
+    /// Its first physical address.
+    pub pa: u64,
+    /// Its length in bytes.
+    pub span: u64,
+    /// Whether the entries permit writes.
+    pub writable: bool,
+    /// Whether the entries permit accesses at privilege level 3.
+    pub user: bool,
+    /// Whether the entries permit fetches.
+    pub executable: bool,
+    /// Whether it is marked accessed.
+    pub accessed: bool,
+    /// Whether it is marked dirty.
+    pub dirty: bool,
+    /// Whether it is global.
+    pub global: bool,
+}
+
 /// Why there is no page: bits of the error code besides those of the access.
 type Refusal = u32;
 
@@ -160,6 +183,126 @@ impl Walker {
             smep: s.cr4 & cr4::SMEP != 0,
             smap: s.cr4 & cr4::SMAP != 0,
         }
+    }
+
+    /// Where `va` leads, and what the entries on the way permit, whoever asks; nothing is marked.
+    pub fn look(&self, phys: &Phys, va: u64) -> Option<Mapping> {
+        self.mapping(phys, va)
+    }
+
+    /// As [`Walker::look`], over any structures.
+    fn mapping(&self, structures: &impl Structures, va: u64) -> Option<Mapping> {
+        let canonical = |wide| is_canonical(va, wide);
+        let va = match self.mode {
+            Mode::Level4 if !canonical(false) => return None,
+            Mode::Level5 if !canonical(true) => return None,
+            Mode::Level4 | Mode::Level5 => va,
+            _ => va & 0xffff_ffff,
+        };
+        let Rights { writable, user, executable } = Rights::ALL;
+        if self.mode == Mode::Off {
+            let page = va & !0xfff;
+            let span = 4096;
+            let (accessed, dirty, global) = (false, false, false);
+            return Some(Mapping {
+                va: page,
+                pa: page,
+                span,
+                writable,
+                user,
+                executable,
+                accessed,
+                dirty,
+                global,
+            });
+        }
+        let leaf = self.leaf(structures, va).ok()?;
+        let last = leaf.entries[leaf.count - 1].value;
+        let Rights { writable, user, executable } = leaf.rights;
+        Some(Mapping {
+            va: va & !(leaf.span - 1),
+            pa: leaf.base,
+            span: leaf.span,
+            writable,
+            user,
+            executable: executable || !self.no_execute,
+            accessed: last & entry::ACCESSED != 0,
+            dirty: last & entry::DIRTY != 0,
+            global: self.globals && last & entry::GLOBAL != 0,
+        })
+    }
+
+    /// Calls `each` with the pages that are mapped, in the order of their addresses, until it says
+    /// so by `false`. Guests can make more of them than can be looked at: at most `budget` entries
+    /// are; whether that was enough.
+    pub fn mappings(&self, phys: &Phys, budget: u64, each: impl FnMut(Mapping) -> bool) -> bool {
+        self.each_mapping(phys, budget, each)
+    }
+
+    /// As [`Walker::mappings`], over any structures.
+    fn each_mapping(
+        &self,
+        structures: &impl Structures,
+        mut budget: u64,
+        mut each: impl FnMut(Mapping) -> bool,
+    ) -> bool {
+        let (top, wide) = match self.mode {
+            Mode::Off => return true,
+            Mode::Bits32 | Mode::Pae => (1 << 32, None),
+            Mode::Level4 => (1 << 48, Some(47)),
+            Mode::Level5 => (1 << 57, Some(56)),
+        };
+        let mut at: u64 = 0;
+        while at < top {
+            if budget == 0 {
+                return false;
+            }
+            budget -= 1;
+            let va = match wide {
+                Some(bit) if at >> bit & 1 != 0 => at | !(top - 1),
+                _ => at,
+            };
+            match self.mapping(structures, va) {
+                Some(mapping) => {
+                    if !each(mapping) {
+                        return true;
+                    }
+                    at += mapping.span;
+                }
+                None => at = (at | (self.hole(structures, va) - 1)) + 1,
+            }
+        }
+        true
+    }
+
+    /// How many bytes around `va`, which leads nowhere, have no page because of one entry.
+    fn hole(&self, structures: &impl Structures, va: u64) -> u64 {
+        if self.mode == Mode::Bits32 {
+            let pa = (self.cr3 & 0xffff_f000) + (va >> 22) * 4;
+            let large = structures.load32(pa) & entry::PRESENT as u32 == 0;
+            return if large { 4 << 20 } else { 4096 };
+        }
+        let (mut table, top) = match self.mode {
+            Mode::Pae => {
+                let pdpte = self.pdptes[(va >> 30 & 3) as usize];
+                if pdpte & entry::PRESENT == 0 {
+                    return 1 << 30;
+                }
+                (pdpte & ADDRESS, 1)
+            }
+            Mode::Level4 => (self.cr3 & ADDRESS, 3),
+            _ => (self.cr3 & ADDRESS, 4),
+        };
+        for level in (1..=top).rev() {
+            let shift = 12 + 9 * level;
+            let value = structures.load64(table + (va >> shift & 511) * 8);
+            let large = value & entry::LARGE != 0;
+            if value & entry::PRESENT == 0 || large || value & self.reserved(level, large) != 0 {
+                return 1 << shift;
+            }
+            table = value & ADDRESS;
+        }
+        4096
     }
 
     /// As [`Walk::walk`], over any structures.

@@ -122,6 +122,11 @@ pub struct System {
     pub mtrr_variable: [u64; 16],
     /// Bits for DR6 of debug exceptions that are due behind the instruction at hand.
     pub debug_pending: u64,
+    /// Accesses that a debugger outside the guest watches; a change of them may change the mode.
+    pub watches: Vec<Watch>,
+    /// The first access that met one of `watches`, until the machine takes it. An instruction that
+    /// faults has made none.
+    pub watched: Option<Watched>,
     /// A fault that a task switch left behind: it is due before the next instruction.
     pub due: Option<mynah_guest::Fault>,
     /// Interrupts are not delivered while the pc is this one: behind STI and loads of SS.
@@ -135,6 +140,39 @@ pub struct System {
     pub identity: Identity,
     /// The devices that have registers in the vCPU.
     pub devices: Option<Devices>,
+}
+
+/// Accesses that are watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watch {
+    /// First virtual address.
+    pub start: u64,
+    /// Number of bytes.
+    pub len: u64,
+    /// Whether reads are watched.
+    pub reads: bool,
+    /// Whether writes are watched.
+    pub writes: bool,
+}
+
+/// A watched access that was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watched {
+    /// Its first virtual address that is watched.
+    pub va: u64,
+    /// What watches it.
+    pub watch: Watch,
+}
+
+impl Watch {
+    /// What an access of `bytes` bytes at `va` meets of it.
+    pub(crate) fn meets(&self, va: u64, bytes: u64, write: bool) -> Option<Watched> {
+        let wanted = if write { self.writes } else { self.reads };
+        let before = self.start.wrapping_sub(va);
+        let overlap = va.wrapping_sub(self.start) < self.len || before < bytes;
+        let first = if before < bytes { self.start } else { va };
+        (wanted && overlap).then_some(Watched { va: first, watch: *self })
+    }
 }
 
 /// The slot of the general register of number `n`.
@@ -444,8 +482,9 @@ impl State {
 
     fn mode(&self) -> u32 {
         let System { on, cpl, cr0, cr4, efer, dr7, .. } = self.system;
+        let watched = !self.system.watches.is_empty();
         if !on {
-            return mode::CODE64;
+            return mode::CODE64 | if watched { mode::DEBUG } else { 0 };
         }
         let code = self.segment(CS);
         let long = efer & efer::LMA != 0 && code.has(attribute::LONG);
@@ -457,7 +496,7 @@ impl State {
         add(mode::EMULATED, cr0 & cr0::EM != 0);
         add(mode::SWITCHED, cr0 & cr0::TS != 0);
         add(mode::SSE, cr4 & cr4::OSFXSR != 0);
-        add(mode::DEBUG, self.rflags & flags::TF != 0 || dr7 & 0xff != 0);
+        add(mode::DEBUG, self.rflags & flags::TF != 0 || dr7 & 0xff != 0 || watched);
         add(mode::LIFTED, cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0 && cpl != 3);
         add(mode::ALIGNED, cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0 && cpl == 3);
         if long {
@@ -530,6 +569,8 @@ impl System {
             mtrr_fixed: [0; 11],
             mtrr_variable: [0; 16],
             debug_pending: 0,
+            watches: Vec::new(),
+            watched: None,
             due: None,
             shadow_pc: None,
             nmi_blocked: false,

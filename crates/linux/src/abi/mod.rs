@@ -8,6 +8,7 @@ use crate::Errno;
 use crate::numbers::Numbers;
 use crate::signal::{Action, AltStack, SigInfo, SigSet};
 use crate::space::Space;
+use mynah_debug::Inspect;
 use mynah_guest::{Cpu, Guest};
 use mynah_ir::Trap;
 
@@ -104,7 +105,7 @@ pub(crate) struct Frame {
 }
 
 /// A guest architecture's Linux: conventions of registers.
-pub(crate) trait Abi: Guest<State: Clone, Memory = mynah_mem::Flat> {
+pub(crate) trait Abi: Inspect + Guest<State: Clone, Memory = mynah_mem::Flat> {
     /// The facts.
     const INFO: Info;
 

@@ -8,7 +8,7 @@ use crate::flags::{RF, TF};
 use crate::registers::{cr4, dr6, dr7};
 use crate::segment::UD;
 use crate::space::refresh;
-use crate::state::System;
+use crate::state::{System, Watch};
 use crate::{Space, X86, trap};
 use mynah_guest::{Cpu, Fault};
 
@@ -84,6 +84,14 @@ pub(super) extern "C" fn watch<M: Space>(
         cpu.state.system.debug_pending |= hits;
         ask_attention(cpu);
     }
+    let system = &mut cpu.state.system;
+    if system.watched.is_none() {
+        let meets = |watch: &Watch| watch.meets(va, shape & 0xffff_ffff, write);
+        system.watched = system.watches.iter().find_map(meets);
+        if system.watched.is_some() {
+            ask_attention(cpu);
+        }
+    }
     0
 }
 
@@ -127,6 +135,16 @@ pub(super) extern "C" fn write<M: Space>(cpu: &mut Cpu<X86<M>>, n: u64, value: u
 mod tests {
     use super::*;
     use crate::State;
+
+    #[test]
+    fn watches_meet_accesses_that_overlap_them() {
+        let watch = Watch { start: 0x1000, len: 4, reads: false, writes: true };
+        let met = |va, bytes, write| watch.meets(va, bytes, write).map(|hit| hit.va);
+        assert_eq!(met(0xffc, 8, true), Some(0x1000));
+        assert_eq!(met(0x1002, 8, true), Some(0x1002));
+        assert_eq!(met(0x1002, 1, false), None);
+        assert_eq!((met(0xffc, 4, true), met(0x1004, 1, true)), (None, None));
+    }
 
     #[test]
     fn breakpoints_overlap_accesses() {

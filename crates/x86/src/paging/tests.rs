@@ -240,3 +240,49 @@ fn a_walk_ends_though_entries_change() {
     let restless = Restless(words, at);
     assert_eq!(walker.find(&restless, VA, Access::Read, USER), Err(error::USER));
 }
+
+#[test]
+fn a_debugger_sees_what_is_mapped_and_marks_nothing() {
+    let (words, walker, at) = four_levels(VA, 0, 0x1234_5000 | entry::PRESENT | entry::GLOBAL);
+    let low = 0x0000_0001_4000_0000;
+    // A large page in the lower half, behind the same tables of the first levels' size.
+    words.set(0x1000 + (low >> 39 & 511) * 8, 0x8000 | USABLE);
+    words.set(0x8000 + (low >> 30 & 511) * 8, 0x9000 | USABLE);
+    words.set(0x9000 + (low >> 21 & 511) * 8, 0x0060_0000 | USABLE | entry::LARGE | entry::DIRTY);
+    let mut found = Vec::new();
+    let whole = walker.each_mapping(&words, 100_000, |mapping| {
+        found.push(mapping);
+        true
+    });
+    assert!(whole);
+    let page = |va, pa, span| Mapping {
+        va,
+        pa,
+        span,
+        writable: true,
+        user: true,
+        executable: true,
+        accessed: false,
+        dirty: false,
+        global: false,
+    };
+    let large = Mapping { dirty: true, ..page(low, 0x0060_0000, 2 << 20) };
+    let small = page(VA & !0xfff, 0x1234_5000, 4096);
+    let small = Mapping { writable: false, user: false, global: true, ..small };
+    assert_eq!(found, [large, small]);
+    assert_eq!(walker.mapping(&words, VA), Some(small));
+    assert_eq!(walker.mapping(&words, low + 0x12_3456), Some(large));
+    assert_eq!(walker.mapping(&words, 0x8000_0000_0000_0000), None);
+    assert_eq!(words.load64(at) & entry::ACCESSED, 0);
+    assert!(!walker.each_mapping(&words, 10, |_| true), "there is more than can be looked at");
+
+    // Tables that lead to themselves are not followed for ever.
+    let loops = Words::default();
+    (0..512).for_each(|n| loops.set(0x1000 + n * 8, 0x1000 | USABLE));
+    let mut count = 0;
+    assert!(!walker.each_mapping(&loops, 1000, |_| {
+        count += 1;
+        true
+    }));
+    assert_eq!(count, 1000);
+}

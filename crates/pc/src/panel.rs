@@ -1,0 +1,104 @@
+//! The user's hold on the machine: monitors and debuggers, which stay when a reset makes another
+//! machine.
+
+use crate::monitor::{EDIT_MAX, PROMPT};
+use crate::processor::Guest;
+use mynah_debug::gdb::{self, Width};
+use mynah_debug::{Address, Control, Listener, Stream, Switch};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::sync::Arc;
+
+/// The switches of a machine, or of one machine after the other.
+pub struct Panel {
+    pub(crate) control: Arc<Control<Guest>>,
+    /// Where monitors and debuggers are listened for.
+    addresses: Vec<Address>,
+}
+
+impl Panel {
+    /// For a machine that begins to run when it is turned on, or waits for `cont` or a debugger.
+    pub fn new(switch: Switch) -> Panel {
+        Panel { control: Control::new(switch), addresses: Vec::new() }
+    }
+
+    /// Listens for monitors: whoever connects is asked for commands.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the host has no threads.
+    pub fn monitor(&mut self, address: &Address) -> io::Result<()> {
+        let control = self.control.clone();
+        let listener = self.listen(address)?;
+        spawn("mynah-monitor", move || serve(&listener, &control))
+    }
+
+    /// Listens for debuggers that speak gdb's protocol, one at a time.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the host has no threads.
+    pub fn gdb(&mut self, address: &Address, width: Width) -> io::Result<()> {
+        let control = self.control.clone();
+        let listener = self.listen(address)?;
+        spawn("mynah-gdb", move || {
+            if let Err(error) = gdb::serve(&listener, &control, width) {
+                tracing::warn!("no debugger can connect any more: {error}");
+            }
+        })
+    }
+
+    fn listen(&mut self, address: &Address) -> io::Result<Listener> {
+        let listener = address.listen()?;
+        self.addresses.push(address.clone());
+        Ok(listener)
+    }
+}
+
+impl Drop for Panel {
+    fn drop(&mut self) {
+        self.addresses.iter().for_each(Address::clean);
+    }
+}
+
+/// What the monitor answers to a command.
+pub(crate) fn command(control: &Control<Guest>, line: &str) -> String {
+    match control.machine() {
+        Some(machine) => machine.command(line).unwrap_or_default(),
+        None => "The machine is being reset: try again.\n".to_owned(),
+    }
+}
+
+/// Answers the monitors that connect.
+fn serve(listener: &Listener, control: &Arc<Control<Guest>>) {
+    loop {
+        let served = listener.accept().and_then(|stream| {
+            let control = control.clone();
+            spawn("mynah-monitor", move || {
+                // The user has gone, and nobody is left to be told.
+                let _ = converse(stream, &control);
+            })
+        });
+        if let Err(error) = served {
+            tracing::warn!("no monitor can connect any more: {error}");
+            return;
+        }
+    }
+}
+
+/// Answers the commands of one user.
+fn converse(stream: Stream, control: &Control<Guest>) -> io::Result<()> {
+    let mut output = stream.try_clone()?;
+    let mut input = BufReader::new(stream);
+    loop {
+        output.write_all(PROMPT.as_bytes())?;
+        let mut line = Vec::new();
+        let count = input.by_ref().take(EDIT_MAX as u64).read_until(b'\n', &mut line)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let answer = command(control, &String::from_utf8_lossy(&line));
+        output.write_all(answer.as_bytes())?;
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}
