@@ -29,11 +29,20 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
+/// What the last byte of output was part of.
+#[derive(Clone, Copy)]
+enum Within {
+    Text,
+    Escape,
+    Sequence,
+}
+
 /// A machine that runs.
 pub(crate) struct Machine {
     child: Child,
     keys: ChildStdin,
     chunks: Receiver<Vec<u8>>,
+    within: Within,
     output: Vec<u8>,
     /// What is before this has been waited for.
     seen: usize,
@@ -60,14 +69,15 @@ impl Machine {
             }
         });
         let deadline = Instant::now() + PATIENCE;
-        Machine { child, keys, chunks, output: Vec::new(), seen: 0, deadline }
+        let within = Within::Text;
+        Machine { child, keys, chunks, within, output: Vec::new(), seen: 0, deadline }
     }
 
     /// Takes more output; `false` at its end.
     fn take(&mut self) -> bool {
         match self.chunks.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
             Ok(chunk) => {
-                self.output.extend(chunk.into_iter().filter(|byte| *byte != b'\r'));
+                chunk.into_iter().for_each(|byte| self.say(byte));
                 true
             }
             Err(RecvTimeoutError::Disconnected) => false,
@@ -76,6 +86,21 @@ impl Machine {
                 panic!("the machine hangs: {}", self.text())
             }
         }
+    }
+
+    /// Takes a byte of output, but for returns and the sequences of terminals: firmware moves the
+    /// cursor in the midst of words.
+    fn say(&mut self, byte: u8) {
+        self.within = match (self.within, byte) {
+            (Within::Text, 0x1b) => Within::Escape,
+            (Within::Escape, b'[') => Within::Sequence,
+            (Within::Sequence, ..0x40) => Within::Sequence,
+            (Within::Text, _) => {
+                self.output.extend((byte != b'\r').then_some(byte));
+                Within::Text
+            }
+            _ => Within::Text,
+        };
     }
 
     fn text(&self) -> String {
