@@ -14,6 +14,7 @@ use crate::step::{self, Absolute, Base, Indexed, Shape, Step};
 use mynah_guest::{Cpu, Guest};
 use mynah_ir::ops::Imm;
 use mynah_ir::{Align, Block, Effect, End, Inst, MemOp, NONE, Op, Order, Slot, SlotSet, Ty, Value};
+use std::cell::RefCell;
 use std::marker::PhantomData;
 
 /// The host orders plain accesses as x86 does.
@@ -35,10 +36,12 @@ impl std::error::Error for TooManyValues {}
 /// The steps of `block`, which keeps the rules of [`mynah_ir::verify`].
 pub fn flatten<G: Guest>(block: &Block) -> Result<OwnedCode<G>, TooManyValues> {
     const { assert!(size_of::<Cpu<G>>() - size_of::<G::Memory>() < 1 << 16) };
-    let mut f = Flattener::<G>::new(block);
-    f.count_uses();
-    f.emit_all()?;
-    Ok(f.finish())
+    LISTS.with_borrow_mut(|lists| {
+        let mut f = Flattener::<G>::new(block, lists);
+        f.count_uses();
+        f.emit_all()?;
+        Ok(f.finish())
+    })
 }
 
 /// Not emitted yet: no operand lies at offset 0.
@@ -81,20 +84,31 @@ struct SlotUses {
     used: [u32; SlotSet::CAPACITY],
 }
 
-struct Flattener<'b, G: Guest> {
-    block: &'b Block,
+/// What is made and noted, in memory that is kept from one block to the next: to allocate it would
+/// take a good part of the time.
+#[derive(Default)]
+struct Lists {
     info: Vec<Info>,
-    slots: SlotUses,
     steps: Vec<Step>,
     pcs: Vec<(u32, u64)>,
     links: Vec<u64>,
     /// Steps whose immediate is the index of a link.
     linking: Vec<u32>,
     free: Vec<u16>,
-    next_temp: usize,
     /// Values in each temporary.
     residents: Vec<u16>,
     dying: Vec<u16>,
+}
+
+thread_local! {
+    static LISTS: RefCell<Lists> = RefCell::default();
+}
+
+struct Flattener<'b, G: Guest> {
+    block: &'b Block,
+    lists: &'b mut Lists,
+    slots: SlotUses,
+    next_temp: usize,
     /// One more than the last step that may fault, leave, or see all slots.
     barrier: u32,
     tail: Tail,
@@ -102,8 +116,17 @@ struct Flattener<'b, G: Guest> {
 }
 
 impl<'b, G: Guest> Flattener<'b, G> {
-    fn new(block: &'b Block) -> Flattener<'b, G> {
-        let info = (0..block.insts.len()).map(|index| Info {
+    fn new(block: &'b Block, lists: &'b mut Lists) -> Flattener<'b, G> {
+        let Lists { info, steps, pcs, links, linking, free, residents, dying } = lists;
+        info.clear();
+        steps.clear();
+        pcs.clear();
+        links.clear();
+        linking.clear();
+        free.clear();
+        residents.clear();
+        dying.clear();
+        info.extend((0..block.insts.len()).map(|index| Info {
             root: index as u16,
             delta: 0,
             dirty: false,
@@ -114,19 +137,12 @@ impl<'b, G: Guest> Flattener<'b, G> {
             step: 0,
             slot: None,
             next: END,
-        });
+        }));
         Flattener {
             block,
-            info: info.collect(),
+            lists,
             slots: SlotUses { values: [END; SlotSet::CAPACITY], used: [0; SlotSet::CAPACITY] },
-            steps: Vec::with_capacity(block.insts.len() + 4),
-            pcs: Vec::with_capacity(block.guest_insts as usize),
-            links: Vec::new(),
-            linking: Vec::new(),
-            free: Vec::new(),
             next_temp: 0,
-            residents: Vec::new(),
-            dying: Vec::new(),
             barrier: 0,
             tail: Tail::Closed,
             guest: PhantomData,
@@ -145,7 +161,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
             self.count_use(value, waits);
         }
         for (index, inst) in block.insts.iter().enumerate().rev() {
-            let info = self.info[index];
+            let info = self.lists.info[index];
             if info.root as usize != index || self.is_dead(index, inst) {
                 continue;
             }
@@ -170,9 +186,9 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Counts a use that comes before all counted so far.
     fn count_use(&mut self, value: Value, is_set: bool) {
-        let root = self.info[value.index()].root as usize;
+        let root = self.lists.info[value.index()].root as usize;
         let inst = &self.block.insts[root];
-        let info = &mut self.info[root];
+        let info = &mut self.lists.info[root];
         info.uses += 1;
         info.waits = is_set && inst.op.info().effect == Effect::Pure;
     }
@@ -183,14 +199,14 @@ impl<'b, G: Guest> Flattener<'b, G> {
             Effect::Helper => G::HELPERS[inst.imm as usize].pure,
             _ => false,
         };
-        removable && self.info[index].uses == 0
+        removable && self.lists.info[index].uses == 0
     }
 
     /// Finds out whether the value is another one under a different type.
     fn find_root(&mut self, index: usize) {
         let inst = &self.block.insts[index];
         let arg = inst.args[0];
-        let Some(&of) = self.info.get(arg.index()) else { return };
+        let Some(&of) = self.lists.info.get(arg.index()) else { return };
         let arg_ty = self.block.insts[arg.index()].result();
         let (shares, delta, dirty) = match inst.op {
             Op::Trunc => (true, 0, true),
@@ -202,23 +218,23 @@ impl<'b, G: Guest> Flattener<'b, G> {
         };
         // A constant is no place.
         if shares && self.block.insts[of.root as usize].op != Op::Iconst {
-            self.info[index].root = of.root;
-            self.info[index].delta = of.delta + delta;
-            self.info[index].dirty = dirty;
+            self.lists.info[index].root = of.root;
+            self.lists.info[index].delta = of.delta + delta;
+            self.lists.info[index].dirty = dirty;
         }
     }
 
     // ── places ───────────────────────────────────────────────────────────────────────────────
 
     fn temp(&mut self) -> Result<u16, TooManyValues> {
-        if let Some(offset) = self.free.pop() {
+        if let Some(offset) = self.lists.free.pop() {
             return Ok(offset);
         }
         if self.next_temp == Cpu::<G>::TEMPS {
             return Err(TooManyValues);
         }
         self.next_temp += 1;
-        self.residents.push(0);
+        self.lists.residents.push(0);
         Ok((Cpu::<G>::TEMPS_OFFSET + 16 * (self.next_temp - 1)) as u16)
     }
 
@@ -229,18 +245,18 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Makes the temporary at `offset` the place of root `value`.
     fn settle(&mut self, value: usize, offset: u16) {
-        self.info[value].at = offset;
-        self.info[value].slot = None;
+        self.lists.info[value].at = offset;
+        self.lists.info[value].slot = None;
         if let Some(temp) = Self::temp_index(offset) {
-            self.residents[temp] += 1;
+            self.lists.residents[temp] += 1;
         }
     }
 
     fn vacate(&mut self, offset: u16) {
         if let Some(temp) = Self::temp_index(offset) {
-            self.residents[temp] -= 1;
-            if self.residents[temp] == 0 {
-                self.free.push(offset);
+            self.lists.residents[temp] -= 1;
+            if self.lists.residents[temp] == 0 {
+                self.lists.free.push(offset);
             }
         }
     }
@@ -248,7 +264,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
     /// Makes `slot` the place of root `value`.
     fn settle_in_slot(&mut self, value: usize, slot: Slot) {
         let first = &mut self.slots.values[slot.0 as usize];
-        let info = &mut self.info[value];
+        let info = &mut self.lists.info[value];
         info.at = Cpu::<G>::offset(slot) as u16;
         info.slot = Some(slot);
         info.next = *first;
@@ -259,7 +275,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
     fn serves(&self, slot: Slot) -> bool {
         let mut value = self.slots.values[slot.0 as usize];
         while value != END {
-            let info = &self.info[value as usize];
+            let info = &self.lists.info[value as usize];
             if info.uses > 0 {
                 return true;
             }
@@ -273,7 +289,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
         let mut value = std::mem::replace(&mut self.slots.values[slot.0 as usize], END);
         let mut moved = NOWHERE;
         while value != END {
-            let Info { next, uses, at, .. } = self.info[value as usize];
+            let Info { next, uses, at, .. } = self.lists.info[value as usize];
             if uses > 0 {
                 if moved == NOWHERE {
                     moved = self.temp()?;
@@ -283,7 +299,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
                 }
                 self.settle(value.into(), moved);
                 // Its own step no longer writes its place.
-                self.info[usize::from(value)].was_read = true;
+                self.lists.info[usize::from(value)].was_read = true;
             }
             value = next;
         }
@@ -292,11 +308,11 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Records that the last step touched `slot`.
     fn note_slot(&mut self, slot: Slot) {
-        self.slots.used[slot.0 as usize] = self.steps.len() as u32;
+        self.slots.used[slot.0 as usize] = self.lists.steps.len() as u32;
     }
 
     fn push(&mut self, step: Step) {
-        self.steps.push(step);
+        self.lists.steps.push(step);
         self.tail = Tail::Closed;
     }
 
@@ -304,19 +320,19 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// The offset of `value`, for the next step that is emitted, which reads it.
     fn operand(&mut self, value: Value) -> Result<u16, TooManyValues> {
-        let Info { root, delta, .. } = self.info[value.index()];
+        let Info { root, delta, .. } = self.lists.info[value.index()];
         let root = usize::from(root);
-        if self.info[root].at == NOWHERE {
+        if self.lists.info[root].at == NOWHERE {
             self.emit_root(root)?;
         }
-        let info = &mut self.info[root];
+        let info = &mut self.lists.info[root];
         info.was_read = true;
         Ok(info.at + u16::from(delta))
     }
 
     /// The offset of `value`, which has its place at `offset`, without bits beyond its type.
     fn cleaned(&mut self, value: Value, offset: u16) -> Result<u16, TooManyValues> {
-        if value == NONE || !self.info[value.index()].dirty {
+        if value == NONE || !self.lists.info[value.index()].dirty {
             return Ok(offset);
         }
         let ty = self.block.insts[value.index()].result().unwrap_or(Ty::I64);
@@ -325,16 +341,16 @@ impl<'b, G: Guest> Flattener<'b, G> {
         self.note_read(value);
         // Free again once the step that reads it is emitted.
         if let Some(index) = Self::temp_index(temp) {
-            self.residents[index] += 1;
+            self.lists.residents[index] += 1;
         }
-        self.dying.push(temp);
+        self.lists.dying.push(temp);
         Ok(temp)
     }
 
     /// Records that the last step read `value`.
     fn note_read(&mut self, value: Value) {
-        let root = self.info[value.index()].root as usize;
-        if let Some(slot) = self.info[root].slot {
+        let root = self.lists.info[value.index()].root as usize;
+        if let Some(slot) = self.lists.info[root].slot {
             self.note_slot(slot);
         }
     }
@@ -342,17 +358,17 @@ impl<'b, G: Guest> Flattener<'b, G> {
     /// One use of `value` is over, or is that of the step emitted next; its place stays as it is
     /// until [`Self::bury`].
     fn release(&mut self, value: Value) {
-        let root = self.info[value.index()].root as usize;
-        let info = &mut self.info[root];
+        let root = self.lists.info[value.index()].root as usize;
+        let info = &mut self.lists.info[root];
         info.uses -= 1;
         if info.uses == 0 && info.at != NOWHERE && info.slot.is_none() {
-            self.dying.push(info.at);
+            self.lists.dying.push(info.at);
         }
     }
 
     /// Frees the places of values that were released.
     fn bury(&mut self) {
-        while let Some(offset) = self.dying.pop() {
+        while let Some(offset) = self.lists.dying.pop() {
             self.vacate(offset);
         }
     }
@@ -376,11 +392,11 @@ impl<'b, G: Guest> Flattener<'b, G> {
     /// Emits what stands at `index`, unless it waits, is dead, or shares another's place.
     fn emit(&mut self, index: usize, inst: &Inst) -> Result<(), TooManyValues> {
         if inst.op == Op::Insn {
-            self.pcs.push((self.steps.len() as u32, inst.imm));
+            self.lists.pcs.push((self.lists.steps.len() as u32, inst.imm));
             self.tail = Tail::Closed;
             return Ok(());
         }
-        let info = &self.info[index];
+        let info = &self.lists.info[index];
         if usize::from(info.root) != index || self.is_dead(index, inst) {
             return Ok(());
         }
@@ -594,16 +610,16 @@ impl<'b, G: Guest> Flattener<'b, G> {
             self.push_fence();
         }
         if let Some(to) = p.link {
-            p.step.imm = self.links.len() as u64;
-            self.links.push(to);
-            self.linking.push(self.steps.len() as u32);
+            p.step.imm = self.lists.links.len() as u64;
+            self.lists.links.push(to);
+            self.lists.linking.push(self.lists.steps.len() as u32);
         }
         match (p.copies, slot) {
             (Some(ty), Some(_)) => self.push_copy(p.step.dst, p.step.a, ty),
             _ => self.push(p.step),
         }
         reads.for_each(|v| self.note_read(v));
-        let step = self.steps.len() as u32 - 1;
+        let step = self.lists.steps.len() as u32 - 1;
         match p.order {
             Some((Access::Store, Order::SeqCst)) => self.push_fence(),
             Some((Access::Load, order)) if !HOST_IS_TSO && order != Order::Relaxed => {
@@ -612,19 +628,19 @@ impl<'b, G: Guest> Flattener<'b, G> {
             _ => {}
         }
         if p.barrier {
-            self.barrier = self.steps.len() as u32;
+            self.barrier = self.lists.steps.len() as u32;
         }
         if let Some(slot) = slot {
             self.note_slot(slot);
             self.settle_in_slot(index, slot);
         } else if has_result {
             self.settle(index, p.step.dst);
-            if self.info[index].uses == 0 {
-                self.dying.push(p.step.dst);
+            if self.lists.info[index].uses == 0 {
+                self.lists.dying.push(p.step.dst);
             }
         }
-        self.info[index].step = step;
-        self.info[index].was_read = false;
+        self.lists.info[index].step = step;
+        self.lists.info[index].was_read = false;
         self.bury();
         Ok(())
     }
@@ -663,7 +679,10 @@ impl<'b, G: Guest> Flattener<'b, G> {
             };
             let joins = |&(_, &(slot, _)): &(usize, &(Slot, Value))| self.tail.joins::<G>(slot);
             let candidates = || group.iter().enumerate().filter(spares);
-            let next = candidates().find(joins).or_else(|| candidates().next());
+            let next = match group.len() {
+                1 => None,
+                _ => candidates().find(joins).or_else(|| candidates().next()),
+            };
             let next = next.map_or(0, |(i, _)| i);
             group[..=next].rotate_right(1);
             let (slot, value) = group[0];
@@ -675,27 +694,27 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Whether [`Self::emit`] emits anything for the pure operation at `index`.
     fn emits(&self, index: usize, inst: &Inst) -> bool {
-        let info = &self.info[index];
+        let info = &self.lists.info[index];
         let shares = usize::from(info.root) != index;
         !(shares || info.waits || inst.op == Op::Iconst || self.is_dead(index, inst))
     }
 
     /// Whether emitting a set to `value` reads `slot`.
     fn reads(&self, value: Value, slot: Slot) -> bool {
-        let root = self.info[value.index()].root as usize;
-        if self.info[root].at != NOWHERE {
-            return self.info[root].slot == Some(slot);
+        let root = self.lists.info[value.index()].root as usize;
+        if self.lists.info[root].at != NOWHERE {
+            return self.lists.info[root].slot == Some(slot);
         }
         self.block.insts[root].args().any(|arg| {
-            let of = self.info[arg.index()].root as usize;
-            self.info[of].slot == Some(slot)
+            let of = self.lists.info[arg.index()].root as usize;
+            self.lists.info[of].slot == Some(slot)
         })
     }
 
     fn emit_set(&mut self, slot: Slot, value: Value) -> Result<(), TooManyValues> {
         let offset = Cpu::<G>::offset(slot) as u16;
         let ty = G::SLOTS[slot.0 as usize].ty;
-        let Info { root, delta, .. } = self.info[value.index()];
+        let Info { root, delta, .. } = self.lists.info[value.index()];
         let root = usize::from(root);
         let inst = &self.block.insts[root];
         let whole = delta == 0 && (inst.result() == Some(Ty::V128)) == (ty == Ty::V128);
@@ -703,13 +722,13 @@ impl<'b, G: Guest> Flattener<'b, G> {
             self.release(value);
             self.clear_slot(slot)?;
             self.push_constant(offset, inst.imm);
-        } else if whole && self.info[root].at == NOWHERE {
+        } else if whole && self.lists.info[root].at == NOWHERE {
             let pending = self.prepare(root)?;
             self.complete(root, pending, Some(slot))?;
             self.release(value);
         } else if whole && self.can_redirect(root, slot) {
-            let Info { at, step, .. } = self.info[root];
-            self.steps[step as usize].dst = offset;
+            let Info { at, step, .. } = self.lists.info[root];
+            self.lists.steps[step as usize].dst = offset;
             self.vacate(at);
             self.clear_slot(slot)?;
             self.settle_in_slot(root, slot);
@@ -730,7 +749,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Whether the step that computed root `value` may write `slot` instead of a temporary.
     fn can_redirect(&self, value: usize, slot: Slot) -> bool {
-        let Info { at, step, was_read, .. } = self.info[value];
+        let Info { at, step, was_read, .. } = self.lists.info[value];
         let unseen = self.barrier <= step + 1 && self.slots.used[slot.0 as usize] <= step + 1;
         unseen && !was_read && Self::temp_index(at).is_some() && !self.serves(slot)
     }
@@ -741,7 +760,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
     fn push_constant(&mut self, dst: u16, value: u64) {
         if let Tail::Two(ty, next) = self.tail
             && next == dst
-            && let Some(last) = self.steps.last_mut()
+            && let Some(last) = self.lists.steps.last_mut()
             && last.imm >> 32 == 0
             && value as i32 as u64 == value
         {
@@ -756,7 +775,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Emits `dst` = the `ty` at `from`, where `dst` is a slot.
     fn push_copy(&mut self, dst: u16, from: u16, ty: Ty) {
-        if let (Tail::One(next), Some(last)) = (self.tail, self.steps.last_mut())
+        if let (Tail::One(next), Some(last)) = (self.tail, self.lists.steps.last_mut())
             && next == dst
             && ty != Ty::V128
             // The step reads before it writes.
@@ -766,7 +785,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
             self.tail = Tail::Two(ty, dst + 8);
             return;
         }
-        if let (Tail::Two(as_before, next), Some(last)) = (self.tail, self.steps.last_mut())
+        if let (Tail::Two(as_before, next), Some(last)) = (self.tail, self.lists.steps.last_mut())
             && next == dst
             && ty == as_before
             && from != dst - 16
@@ -789,7 +808,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
             End::Branch { cond, taken, not } => {
                 let root = cond.index();
                 let inst = &block.insts[root];
-                let info = &self.info[root];
+                let info = &self.lists.info[root];
                 let waits = usize::from(info.root) == root && info.at == NOWHERE;
                 if waits && step::fuses_with_branch(inst.op) {
                     let mut p = Pending::new(inst);
@@ -801,7 +820,7 @@ impl<'b, G: Guest> Flattener<'b, G> {
                     self.push(Step { run: step::branch_if::<G>, a, ..blank });
                 }
                 self.push_linking(Step { run: step::data, ..blank }, taken);
-                self.links.push(not);
+                self.lists.links.push(not);
             }
             End::Dispatch(to) | End::Return(to) | End::CallIndirect { to, .. } => {
                 let a = self.operand(to)?;
@@ -817,14 +836,20 @@ impl<'b, G: Guest> Flattener<'b, G> {
 
     /// Emits `step` with a new link to `to`.
     fn push_linking(&mut self, mut step: Step, to: u64) {
-        step.imm = self.links.len() as u64;
-        self.linking.push(self.steps.len() as u32);
-        self.links.push(to);
+        step.imm = self.lists.links.len() as u64;
+        self.lists.linking.push(self.lists.steps.len() as u32);
+        self.lists.links.push(to);
         self.push(step);
     }
 
     fn finish(self) -> OwnedCode<G> {
-        OwnedCode::new(self.block, &self.steps, &self.linking, &self.links, &self.pcs)
+        OwnedCode::new(
+            self.block,
+            &self.lists.steps,
+            &self.lists.linking,
+            &self.lists.links,
+            &self.lists.pcs,
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the first operation to the last: known state, simplification, common subexpressions.
 
 use crate::simplify::{Simple, simplify};
+use crate::{SCRATCH, Scratch, filled};
 use mynah_guest::Guest;
 use mynah_ir::{Block, Effect, End, Inst, NONE, Op, Slot, SlotSet, Ty, Value};
 
@@ -8,8 +9,12 @@ use mynah_ir::{Block, Effect, End, Inst, NONE, Op, Slot, SlotSet, Ty, Value};
 /// simplifies pure operations and finds those computed before. What it makes unused stays, for
 /// [`crate::dead`] to remove.
 pub fn forward<G: Guest>(block: &mut Block) {
-    let mut out = Output::new(block.insts.len());
-    let mut renamed = vec![NONE; block.insts.len()];
+    SCRATCH.with_borrow_mut(|scratch| forward_with::<G>(block, scratch));
+}
+
+fn forward_with<G: Guest>(block: &mut Block, scratch: &mut Scratch) {
+    let mut out = Output::new(std::mem::take(&mut scratch.insts));
+    let renamed = filled(&mut scratch.renamed, block.insts.len(), NONE);
     let mut known = [NONE; SlotSet::CAPACITY];
     for (index, inst) in block.insts.iter().enumerate() {
         let mut inst = *inst;
@@ -40,7 +45,7 @@ pub fn forward<G: Guest>(block: &mut Block) {
         };
         renamed[index] = value;
     }
-    block.insts = out.insts;
+    scratch.insts = std::mem::replace(&mut block.insts, out.insts);
     if let Some(value) = block.end.value_mut() {
         *value = renamed[value.index()];
     }
@@ -67,8 +72,9 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    fn new(len: usize) -> Output {
-        Output { insts: Vec::with_capacity(len + len / 8 + 8), seen: [NONE; 256] }
+    fn new(mut insts: Vec<Inst>) -> Output {
+        insts.clear();
+        Output { insts, seen: [NONE; 256] }
     }
 
     fn push(&mut self, inst: Inst) -> Value {

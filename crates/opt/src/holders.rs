@@ -13,7 +13,7 @@ struct Holder {
 
 /// What is known of the operation at an index.
 #[derive(Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     /// The first two slots that come to hold its value.
     holders: [Option<Holder>; 2],
     /// For a `set` or `get`: the index at which its slot is written next.
@@ -30,12 +30,13 @@ struct Place {
 const NOWHERE: u16 = u16::MAX;
 
 /// Where the values of a block can be found.
-pub(crate) struct Holders {
-    places: Vec<Place>,
+pub(crate) struct Holders<'s> {
+    places: &'s mut [Place],
 }
 
-impl Holders {
-    pub(crate) fn of<G: Guest>(block: &Block) -> Holders {
+impl<'s> Holders<'s> {
+    /// What is known of `block`, put into `places`.
+    pub(crate) fn of<G: Guest>(block: &Block, places: &'s mut Vec<Place>) -> Holders<'s> {
         let len = block.insts.len();
         let unknown = Place {
             holders: [None; 2],
@@ -44,7 +45,7 @@ impl Holders {
             source: false,
             removed: false,
         };
-        let mut holders = Holders { places: vec![unknown; len] };
+        let mut holders = Holders { places: crate::filled(places, len, unknown) };
         // The last `set` or `get` of each slot since it was written.
         let mut last = [NOWHERE; SlotSet::CAPACITY];
         let mut written = SlotSet::EMPTY;

@@ -17,7 +17,31 @@ pub use dead::dead;
 pub use forward::forward;
 
 use mynah_guest::Guest;
-use mynah_ir::Block;
+use mynah_ir::{Block, Inst, Recover, Value};
+use std::cell::RefCell;
+
+/// Memory that the passes keep from one block to the next: a block is small, and to allocate would
+/// take a good part of the time.
+#[derive(Default)]
+struct Scratch {
+    insts: Vec<Inst>,
+    renamed: Vec<Value>,
+    used: Vec<bool>,
+    places: Vec<holders::Place>,
+    faults: Vec<usize>,
+    recover: Vec<(usize, Recover)>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// `vec` with `len` times `value` in it.
+fn filled<T: Clone>(vec: &mut Vec<T>, len: usize, value: T) -> &mut [T] {
+    vec.clear();
+    vec.resize(len, value);
+    vec
+}
 
 /// Optimises `block`, which keeps the rules of [`mynah_ir::verify`] before and after.
 pub fn optimise<G: Guest>(block: &mut Block) {

@@ -1,7 +1,9 @@
 //! Bytes to instructions, by iced-x86.
 
 use crate::mode;
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Formatter, Instruction, IntelFormatter};
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter,
+};
 
 /// The longest instruction, in bytes; a longer one is a #GP.
 pub(crate) const MAX_LEN: usize = 15;
@@ -30,6 +32,53 @@ pub(crate) fn decode(code: &[u8], pc: u64, mode: u32) -> Result<Instruction, Und
         DecoderError::NoMoreBytes if window.len() < MAX_LEN => Err(Undecoded::Truncated),
         DecoderError::NoMoreBytes => Err(Undecoded::TooLong),
         _ => Err(Undecoded::Invalid(insn.len().max(1))),
+    }
+}
+
+/// Instructions of one block that were decoded together: a decoder takes longer to make than an
+/// instruction to decode.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ahead {
+    insns: [Instruction; Ahead::MOST],
+    next: usize,
+    count: usize,
+}
+
+impl Ahead {
+    const MOST: usize = 4;
+
+    /// As [`decode`]; the bytes at an address are the same at each call.
+    pub(crate) fn decode(
+        &mut self,
+        code: &[u8],
+        pc: u64,
+        mode: u32,
+    ) -> Result<Instruction, Undecoded> {
+        if self.next == self.count || self.insns[self.next].ip() != pc {
+            self.fill(code, pc, mode);
+        }
+        if self.count == 0 {
+            return decode(code, pc, mode);
+        }
+        self.next += 1;
+        Ok(self.insns[self.next - 1])
+    }
+
+    /// Decodes as far as there are whole instructions and none that transfers control.
+    fn fill(&mut self, code: &[u8], pc: u64, mode: u32) {
+        (self.next, self.count) = (0, 0);
+        let window = &code[..code.len().min(MAX_LEN * Ahead::MOST)];
+        let mut decoder = Decoder::with_ip(mode::bitness(mode), window, pc, OPTIONS);
+        while self.count < Ahead::MOST && decoder.can_decode() {
+            decoder.decode_out(&mut self.insns[self.count]);
+            if decoder.last_error() != DecoderError::None {
+                return;
+            }
+            self.count += 1;
+            if self.insns[self.count - 1].flow_control() != FlowControl::Next {
+                return;
+            }
+        }
     }
 }
 

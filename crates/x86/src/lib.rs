@@ -72,7 +72,7 @@ impl<M: Space> Guest for X86<M> {
         mode: u32,
         builder: &Builder,
     ) -> Lifted {
-        match decode::decode(code, pc, mode) {
+        match lifter.ahead.decode(code, pc, mode) {
             Ok(insn) => lift::lift(lifter, &insn, pc, mode, builder),
             Err(Undecoded::Truncated) => Lifted::Truncated,
             Err(Undecoded::Invalid(len)) => {

@@ -23,6 +23,7 @@ mod stack;
 mod string;
 mod system;
 
+use crate::decode::Ahead;
 use crate::flags::Known;
 use crate::helpers::Id;
 use crate::mode::{self, Class};
@@ -44,6 +45,7 @@ const ATOMIC: MemOp = MemOp { order: Order::SeqCst, ..MemOp::TSO };
 /// What a lift remembers from one instruction of a block to the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lifter {
+    pub(crate) ahead: Ahead,
     pub(crate) flags: Known,
     /// The x87 unit is in the state that MMX instructions put it in.
     pub(crate) mmx: bool,
