@@ -55,7 +55,8 @@ fn alarm(call: &mut Call<'_>) -> Result<u64, Errno> {
 
 fn nanosleep(call: &mut Call<'_>) -> Result<u64, Errno> {
     let [time, left, ..] = call.args;
-    sleep(call, time, left, |time, left| ("nanosleep", [time, left, 0, 0, 0, 0]))
+    let time = call.time_left(time)?;
+    call.host_block("nanosleep", [time.as_ptr() as u64, left, 0, 0, 0, 0], Errno::ERESTARTNOHAND)
 }
 
 fn clock_nanosleep(call: &mut Call<'_>) -> Result<u64, Errno> {
@@ -63,27 +64,7 @@ fn clock_nanosleep(call: &mut Call<'_>) -> Result<u64, Errno> {
     if flags & libc::TIMER_ABSTIME as u64 != 0 {
         return call.block(Errno::ERESTARTNOHAND);
     }
-    sleep(call, time, left, |time, left| ("clock_nanosleep", [clock, flags, time, left, 0, 0]))
-}
-
-/// Sleeps for what is left of the time at `time`, by the host's call that `host` makes of the
-/// addresses of two times. If that is interrupted, the guest learns at `left` how long it would have
-/// gone on.
-fn sleep(
-    call: &mut Call<'_>,
-    time: u64,
-    left: u64,
-    host: impl FnOnce(u64, u64) -> (&'static str, [u64; 6]),
-) -> Result<u64, Errno> {
     let time = call.time_left(time)?;
-    let mut rest = [0_i64; 2];
-    let (name, args) = host(time.as_ptr() as u64, rest.as_mut_ptr() as u64);
-    let result = call.host_block(name, args, Errno::ERESTARTNOHAND);
-    if result == Err(Errno::ERESTARTNOHAND) && left != 0 {
-        let space = &call.process().space;
-        for (word, at) in rest.into_iter().zip([left, left.wrapping_add(8)]) {
-            space.store(at, word as u64)?;
-        }
-    }
-    result
+    let args = [clock, flags, time.as_ptr() as u64, left, 0, 0];
+    call.host_block("clock_nanosleep", args, Errno::ERESTARTNOHAND)
 }
