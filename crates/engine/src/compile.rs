@@ -147,7 +147,8 @@ impl<G: Guest> Engine<G> {
         };
         add(&counters.compile_ns, start.elapsed().as_nanos() as u64);
         self.compile.units.lock().insert(unit.entry, unit);
-        // No member may be retired between the check and the publication.
+        // No member may be retired between the check and the publication; and what is checked
+        // comes after the bytes were fetched.
         let table = self.table.read();
         fence(Ordering::SeqCst);
         if members.iter().all(|m| m.is_valid()) {

@@ -90,10 +90,7 @@ impl<G: Guest> Engine<G> {
         locate: &mut dyn FnMut(u64) -> Result<u64, MemFault>,
     ) -> Result<&'static Translation<G>, Event> {
         let at = locate(key.pc).map_err(|fault| Event::Fault(fault.into()))?;
-        let (found, breakpoints) = {
-            let table = self.table.read();
-            (table.get(key, at), table.breakpoints.clone())
-        };
+        let found = self.table.read().get(key, at);
         if let Some(translation) = found {
             let next = translation.place.next;
             let second = (key.pc / PAGE + 1).wrapping_mul(PAGE);
@@ -103,6 +100,7 @@ impl<G: Guest> Engine<G> {
             }
             self.invalidate(at..at + 1);
         }
+        let breakpoints = self.table.read().breakpoints.clone();
         if breakpoints.contains(&key.pc) {
             return Err(Event::Breakpoint);
         }
