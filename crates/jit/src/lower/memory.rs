@@ -1,6 +1,7 @@
 //! Guest memory accesses. In the process machine guest addresses are host addresses; in the
-//! system machine they are looked up in the vCPU's TLB, and an access that it cannot answer leaves
-//! the unit with nothing of its instruction done.
+//! system machine they are looked up in the vCPU's TLB. If it does not know an access, the page is
+//! walked; an access that it cannot answer even then leaves the unit with nothing of its
+//! instruction done.
 
 use super::{Lower, clif_type, constant, own};
 use crate::{Exit, fill, stubs};
@@ -59,12 +60,12 @@ impl<G: Guest> Lower<'_, G> {
         // The page of the last byte: an access across pages matches no entry. If the access must
         // be aligned, the bits that must be 0 take part.
         let natural = MemOp::unpack(inst.imm).align == Align::Natural;
-        let in_page = -(PAGE as i64);
+        let page_bits = -(PAGE as i64);
         let wanted = if natural || bytes == 1 {
-            self.b.ins().band_imm_s(address, in_page | (bytes - 1))
+            self.b.ins().band_imm_s(address, page_bits | (bytes - 1))
         } else {
             let last = self.b.ins().iadd_imm_s(address, bytes - 1);
-            self.b.ins().band_imm_s(last, in_page)
+            self.b.ins().band_imm_s(last, page_bits)
         };
         let miss = self.b.ins().icmp(IntCC::NotEqual, found, wanted);
         self.if_missed(miss, address, fill::request(inst.ty.bytes(), access, natural));
@@ -82,13 +83,9 @@ impl<G: Guest> Lower<'_, G> {
         self.b.set_cold_block(leave);
         self.b.ins().brif(miss, cold, &[], on, &[]);
         self.b.switch_to_block(cold);
-        let signature = match self.fill_sig {
-            Some(signature) => signature,
-            None => {
-                let signature = stubs::fill_signature(CallConv::PreserveAll);
-                *self.fill_sig.insert(self.b.import_signature(signature))
-            }
-        };
+        let signature = *self.fill_sig.get_or_insert_with(|| {
+            self.b.import_signature(stubs::fill_signature(CallConv::PreserveAll))
+        });
         let stub = self.b.ins().iconst(types::I64, stubs::fill() as i64);
         let request = self.b.ins().iconst(types::I64, request as i64);
         self.b.ins().call_indirect(signature, stub, &[self.cpu, address, request]);

@@ -260,15 +260,12 @@ impl<G: Guest> Lower<'_, G> {
 
     fn call(&mut self, inst: &Inst) -> clif::Value {
         let stale = self.sync(inst);
-        let signature = match self.helper_sig {
-            Some(signature) => signature,
-            None => {
-                let mut signature = clif::Signature::new(CallConv::SystemV);
-                signature.params.extend([clif::AbiParam::new(types::I64); 4]);
-                signature.returns.push(clif::AbiParam::new(types::I64));
-                *self.helper_sig.insert(self.b.import_signature(signature))
-            }
-        };
+        let signature = *self.helper_sig.get_or_insert_with(|| {
+            let mut signature = clif::Signature::new(CallConv::SystemV);
+            signature.params.extend([clif::AbiParam::new(types::I64); 4]);
+            signature.returns.push(clif::AbiParam::new(types::I64));
+            self.b.import_signature(signature)
+        });
         let mut args = [self.cpu; 4];
         for i in 0..3 {
             args[i + 1] = if inst.args[i] == NONE {
@@ -302,14 +299,11 @@ impl<G: Guest> Lower<'_, G> {
 
     /// Calls the operation's own evaluator.
     fn thunk(&mut self, inst: &Inst) -> clif::Value {
-        let signature = match self.thunk_sig {
-            Some(signature) => signature,
-            None => {
-                let mut signature = clif::Signature::new(CallConv::SystemV);
-                signature.params.extend([clif::AbiParam::new(types::I64); 3]);
-                *self.thunk_sig.insert(self.b.import_signature(signature))
-            }
-        };
+        let signature = *self.thunk_sig.get_or_insert_with(|| {
+            let mut signature = clif::Signature::new(CallConv::SystemV);
+            signature.params.extend([clif::AbiParam::new(types::I64); 3]);
+            self.b.import_signature(signature)
+        });
         let scratch = |i: usize| (offset_of!(Core, scratch) + 16 * i) as i32;
         let is_vector = inst.op.info().args.iter().any(|r| vector_rule(*r, inst.ty))
             || inst.result() == Some(Ty::V128);
