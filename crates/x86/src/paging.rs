@@ -4,7 +4,7 @@ use crate::State;
 use crate::registers::{cr0, cr4, efer};
 use crate::segment::is_canonical;
 use crate::space::{SUPERVISOR, USER};
-use mynah_mem::{Access, Page, Phys, Walk};
+use mynah_mem::{Access, PAGE, Page, Phys, Walk};
 
 /// Bits of physical addresses, as CPUID reports them.
 pub const PHYSICAL_BITS: u32 = 46;
@@ -185,6 +185,16 @@ impl Walker {
         }
     }
 
+    /// The address that is translated for `va`: 32 bits of it, or all of it if it is canonical.
+    fn translated(&self, va: u64) -> Option<u64> {
+        match self.mode {
+            Mode::Level4 | Mode::Level5 => {
+                is_canonical(va, self.mode == Mode::Level5).then_some(va)
+            }
+            _ => Some(va & 0xffff_ffff),
+        }
+    }
+
     /// Where `va` leads, and what the entries on the way permit, whoever asks; nothing is marked.
     pub fn look(&self, phys: &Phys, va: u64) -> Option<Mapping> {
         self.mapping(phys, va)
@@ -192,21 +202,15 @@ impl Walker {
 
     /// As [`Walker::look`], over any structures.
     fn mapping(&self, structures: &impl Structures, va: u64) -> Option<Mapping> {
-        let canonical = |wide| is_canonical(va, wide);
-        let va = match self.mode {
-            Mode::Level4 if !canonical(false) => return None,
-            Mode::Level5 if !canonical(true) => return None,
-            Mode::Level4 | Mode::Level5 => va,
-            _ => va & 0xffff_ffff,
-        };
+        let va = self.translated(va)?;
         let Rights { writable, user, executable } = Rights::ALL;
         if self.mode == Mode::Off {
-            let page = va & !0xfff;
-            let span = 4096;
+            let page = va & !(PAGE - 1);
             let (accessed, dirty, global) = (false, false, false);
+            let (va, pa, span) = (page, page, PAGE);
             return Some(Mapping {
-                va: page,
-                pa: page,
+                va,
+                pa,
                 span,
                 writable,
                 user,
@@ -280,7 +284,7 @@ impl Walker {
         if self.mode == Mode::Bits32 {
             let pa = (self.cr3 & 0xffff_f000) + (va >> 22) * 4;
             let large = structures.load32(pa) & entry::PRESENT as u32 == 0;
-            return if large { 4 << 20 } else { 4096 };
+            return if large { 4 << 20 } else { PAGE };
         }
         let (mut table, top) = match self.mode {
             Mode::Pae => {
@@ -302,7 +306,7 @@ impl Walker {
             }
             table = value & ADDRESS;
         }
-        4096
+        PAGE
     }
 
     /// As [`Walk::walk`], over any structures.
@@ -313,15 +317,9 @@ impl Walker {
         access: Access,
         space: u8,
     ) -> Result<Page, u32> {
-        let va = match self.mode {
-            Mode::Level4 | Mode::Level5 if !is_canonical(va, self.mode == Mode::Level5) => {
-                return Err(NON_CANONICAL);
-            }
-            Mode::Level4 | Mode::Level5 => va,
-            _ => va & 0xffff_ffff,
-        };
+        let va = self.translated(va).ok_or(NON_CANONICAL)?;
         if self.mode == Mode::Off {
-            return Ok(Page { pa: va & !0xfff, writable: true, global: false, span: 4096 });
+            return Ok(Page { pa: va & !(PAGE - 1), writable: true, global: false, span: PAGE });
         }
         for _ in 0..ATTEMPTS {
             let refused = |bits| self.code(bits, access, space);
@@ -332,7 +330,7 @@ impl Walker {
             if let Some(dirty) = self.mark(structures, &leaf, access) {
                 let last = leaf.entries[leaf.count - 1].value;
                 return Ok(Page {
-                    pa: leaf.base + (va & (leaf.span - 1) & !0xfff),
+                    pa: leaf.base + (va & (leaf.span - 1) & !(PAGE - 1)),
                     writable: dirty && self.permits(leaf.rights, Access::Write, space),
                     global: self.globals && last & entry::GLOBAL != 0,
                     span: leaf.span,
@@ -469,7 +467,7 @@ impl Walker {
         leaf.count = 2;
         leaf.rights = leaf.rights.and(value);
         leaf.base = value & 0xffff_f000;
-        leaf.span = 4096;
+        leaf.span = PAGE;
         Ok(leaf)
     }
 

@@ -85,12 +85,7 @@ impl State {
 }
 
 fn load(memory: &mut impl Memory, shape: Shape, va: u64) -> Result<u64, MemFault> {
-    Ok(match shape.width {
-        1 => memory.load::<u8>(va)?.into(),
-        2 => memory.load::<u16>(va)?.into(),
-        4 => memory.load::<u32>(va)?.into(),
-        _ => memory.load::<u64>(va)?,
-    })
+    memory.load_word(va, shape.width as u32)
 }
 
 fn store(memory: &mut impl Memory, shape: Shape, va: u64, value: u64) -> Result<(), MemFault> {
@@ -163,8 +158,8 @@ fn fill_some<M: Space>(cpu: &mut Cpu<X86<M>>, shape: Shape, base: u64) -> Result
         store(&mut cpu.memory, shape, dest, value)?;
     } else {
         // Eight bytes at a time, whatever the width: it is a power of two.
-        let element = value & u64::MAX >> (64 - 8 * shape.width);
-        let pattern = element.wrapping_mul(u64::MAX / (u64::MAX >> (64 - 8 * shape.width)));
+        let ty = shape.ty();
+        let pattern = ty.wrap(value).wrapping_mul(u64::MAX / ty.mask());
         let mut buffer = [0; CHUNK as usize];
         let bytes = (elements * shape.width) as usize;
         for word in buffer[..bytes.next_multiple_of(8)].chunks_exact_mut(8) {
