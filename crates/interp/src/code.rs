@@ -197,7 +197,9 @@ impl<G: Guest> Code<G> {
     /// No thread runs it or holds a reference to it, and no [`Link`] or [`JumpCache`] that may be
     /// followed again leads to it.
     pub unsafe fn reclaim(code: &'static Code<G>) {
-        drop(OwnedCode(NonNull::from(code)));
+        // The whole piece of memory, of which the reference covers the header.
+        let at = std::ptr::with_exposed_provenance_mut::<Code<G>>(std::ptr::from_ref(code).addr());
+        drop(NonNull::new(at).map(OwnedCode));
     }
 
     /// The ways out to known addresses, in the order of the block's exits; those of its end last.
