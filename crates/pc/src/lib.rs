@@ -200,11 +200,11 @@ impl Machine {
         threads: &mut Vec<JoinHandle<()>>,
     ) -> Result<(), BootError> {
         let board = &self.board;
-        let mut spawn = |name: &str, run: Box<dyn FnOnce() + Send>| -> Result<(), BootError> {
+        let mut spawn = |name: &str, run: Box<dyn FnOnce(Start) + Send>| -> Result<(), BootError> {
             let started = started.clone();
             let run = move || {
-                if started.wait().is_some() {
-                    run();
+                if let Some(start) = started.wait() {
+                    run(start);
                 }
             };
             let thread = std::thread::Builder::new().name(format!("mynah-{name}")).spawn(run);
@@ -213,23 +213,19 @@ impl Machine {
             Ok(())
         };
         for (number, vcpu) in std::mem::take(&mut self.vcpus).into_iter().enumerate() {
-            let (board, started) = (board.clone(), started.clone());
+            let board = board.clone();
             let line = board.lines[number].clone();
             let wake = move || line.wake();
             let seat = panel.control.join(number as u64 + 1, format!("vCPU {number}"), wake);
             board.lines[number].sit(seat.clone());
-            let run = move || {
-                if let Some(start) = started.wait() {
-                    execute(vcpu, board, number, seat, start);
-                }
-            };
+            let run = move |start| execute(vcpu, board, number, seat, start);
             spawn(&format!("vcpu{number}"), Box::new(run))?;
         }
         let timers = board.timers.clone();
-        spawn("timers", Box::new(move || timers.serve()))?;
+        spawn("timers", Box::new(move |_| timers.serve()))?;
         if self.options.display == Display::Text {
             let (board, curtain) = (board.clone(), console.curtain());
-            spawn("display", Box::new(move || display::show(&board, &curtain)))?;
+            spawn("display", Box::new(move |_| display::show(&board, &curtain)))?;
         }
         Ok(())
     }
