@@ -1,13 +1,10 @@
 //! The bare-metal guest that `mynah boot` carries: its way through the processor's modes, its
 //! interrupts, faults and console, on every tier; and how a guest ends its machine.
 
-use std::io::{Read as _, Write as _};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+mod machine;
 
-/// A machine that runs longer hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+use machine::Machine;
+use std::process::ExitStatus;
 
 /// What the guest says when it has started.
 const PROMPT: &str = "Type `help`";
@@ -15,46 +12,13 @@ const PROMPT: &str = "Type `help`";
 /// Runs `mynah boot` with these options and types each text of `input` as soon as the guest asks
 /// for the next; its output and status.
 fn boot(options: &[&str], input: &[&str]) -> (String, ExitStatus) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mynah"))
-        .args(["boot", "--memory", "16M"])
-        .args(options)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("mynah starts");
-    // The guest ends the machine, not the end of the input.
-    let mut stdin = child.stdin.take().expect("it is a pipe");
-    let mut stdout = child.stdout.take().expect("it is a pipe");
-    let (more, chunks) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = stdout.read(&mut buffer) {
-            let _ = more.send(buffer[..count].to_vec());
-        }
-    });
-    let deadline = Instant::now() + PATIENCE;
-    let mut output = Vec::new();
-    let mut texts = input.iter();
-    let mut prompts = 0;
-    loop {
-        let wanted = String::from_utf8_lossy(&output).matches(PROMPT).count();
-        if wanted > prompts {
-            prompts = wanted;
-            if let Some(text) = texts.next() {
-                stdin.write_all(text.as_bytes()).expect("the pipe has room for a few lines");
-            }
-        }
-        match chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(chunk) => output.extend(chunk),
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                let _ = child.kill();
-                break;
-            }
-        }
+    let mut machine = Machine::boot(options);
+    for (starts, text) in input.iter().enumerate() {
+        machine.wait_for_times(PROMPT, starts + 1);
+        machine.type_in(text);
     }
-    let status = child.wait().expect("it is our child");
-    (String::from_utf8_lossy(&output).replace('\r', ""), status)
+    let status = machine.wait();
+    (machine.output(), status)
 }
 
 /// Boots on a tier and checks what the guest shows.

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What takes longer hangs.
@@ -17,6 +18,8 @@ pub(crate) struct Machine {
     stdin: ChildStdin,
     output: Arc<Mutex<String>>,
     errors: Arc<Mutex<String>>,
+    /// They see the ends of `output` and `errors`.
+    collectors: Vec<JoinHandle<()>>,
 }
 
 impl Machine {
@@ -31,9 +34,9 @@ impl Machine {
             .spawn()
             .expect("mynah starts");
         let stdin = child.stdin.take().expect("it is a pipe");
-        let output = collect(child.stdout.take().expect("it is a pipe"));
-        let errors = collect(child.stderr.take().expect("it is a pipe"));
-        Machine { child, stdin, output, errors }
+        let (output, of_output) = collect(child.stdout.take().expect("it is a pipe"));
+        let (errors, of_errors) = collect(child.stderr.take().expect("it is a pipe"));
+        Machine { child, stdin, output, errors, collectors: vec![of_output, of_errors] }
     }
 
     pub(crate) fn type_in(&mut self, text: &str) {
@@ -42,8 +45,13 @@ impl Machine {
 
     /// Waits until `text` has been said.
     pub(crate) fn wait_for(&self, text: &str) {
+        self.wait_for_times(text, 1);
+    }
+
+    /// Waits until `text` has been said so many times.
+    pub(crate) fn wait_for_times(&self, text: &str, times: usize) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.output().contains(text) {
+        while self.output().matches(text).count() < times {
             assert!(Instant::now() < deadline, "no `{text}` in: {}", self.output());
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -69,8 +77,9 @@ impl Machine {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
-                // The threads that collect see the end soon.
-                std::thread::sleep(Duration::from_millis(50));
+                for collector in self.collectors.drain(..) {
+                    collector.join().expect("it does not panic");
+                }
                 return status;
             }
             assert!(Instant::now() < deadline, "it does not end: {}", self.output());
@@ -86,18 +95,18 @@ impl Drop for Machine {
     }
 }
 
-/// What comes out of `pipe`, without carriage returns.
-fn collect(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+/// What comes out of `pipe`, without carriage returns, and the thread that collects it.
+fn collect(mut pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let text = Arc::new(Mutex::new(String::new()));
     let to = text.clone();
-    std::thread::spawn(move || {
+    let collector = std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = pipe.read(&mut buffer) {
             let more = String::from_utf8_lossy(&buffer[..count]).replace('\r', "");
             to.lock().expect("nobody panics with it").push_str(&more);
         }
     });
-    text
+    (text, collector)
 }
 
 /// A name for a socket of this test's own.
