@@ -27,6 +27,7 @@ pub mod state;
 mod time;
 pub mod trap;
 
+pub use helpers::float::set_mxcsr;
 pub use space::{Space, refresh, remap};
 pub use state::State;
 pub use time::TSC_HZ;

@@ -38,6 +38,9 @@ pub const LIFTED: u32 = 1 << 25;
 /// Misaligned accesses are #AC: CR0.AM and EFLAGS.AC are set, and the privilege level is 3.
 pub const ALIGNED: u32 = 1 << 26;
 
+/// MXCSR does not mask all exceptions of SSE: what may raise one looks for it.
+pub const UNMASKED: u32 = 1 << 27;
+
 const CPL_SHIFT: u32 = 3;
 const CLASS_SHIFT: u32 = 13;
 

@@ -54,6 +54,10 @@ pub struct System {
     pub on: bool,
     /// The translation mode that follows from the rest of the state; see [`State::refresh_mode`].
     pub mode: u32,
+    /// Whether MXCSR, which is not kept here, leaves some exception unmasked.
+    pub unmasked: bool,
+    /// MXCSR's flags while an instruction whose exceptions are not all masked raises its own.
+    pub raised_before: u32,
     /// The current privilege level.
     pub cpl: u8,
     /// Attributes of ES, CS, SS, DS, FS, GS: see [`Segment`].
@@ -481,10 +485,11 @@ impl State {
     }
 
     fn mode(&self) -> u32 {
-        let System { on, cpl, cr0, cr4, efer, dr7, .. } = self.system;
+        let System { on, unmasked, cpl, cr0, cr4, efer, dr7, .. } = self.system;
         let watched = !self.system.watches.is_empty();
         if !on {
-            return mode::CODE64 | if watched { mode::DEBUG } else { 0 };
+            let debug = if watched { mode::DEBUG } else { 0 };
+            return mode::CODE64 | debug | if unmasked { mode::UNMASKED } else { 0 };
         }
         let code = self.segment(CS);
         let long = efer & efer::LMA != 0 && code.has(attribute::LONG);
@@ -496,6 +501,7 @@ impl State {
         add(mode::EMULATED, cr0 & cr0::EM != 0);
         add(mode::SWITCHED, cr0 & cr0::TS != 0);
         add(mode::SSE, cr4 & cr4::OSFXSR != 0);
+        add(mode::UNMASKED, unmasked);
         add(mode::DEBUG, self.rflags & flags::TF != 0 || dr7 & 0xff != 0 || watched);
         add(mode::LIFTED, cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0 && cpl != 3);
         add(mode::ALIGNED, cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0 && cpl == 3);
@@ -535,6 +541,8 @@ impl System {
         System {
             on: false,
             mode: mode::CODE64,
+            unmasked: false,
+            raised_before: 0,
             cpl: 0,
             attributes: [0; 6],
             gdtr: Table::default(),
