@@ -55,6 +55,13 @@ impl<G: Guest> Cpu<G> {
         self.core.fault_pending = 1;
     }
 
+    /// Makes accesses have the rights that the state says ([`Guest::space`]).
+    #[inline]
+    pub fn set_space(&mut self) {
+        self.memory.set_space(G::space(&self.state));
+        self.core.tlb = self.memory.tlb();
+    }
+
     /// To be called by a helper that has changed [`Guest::mode`]; the instruction ends its block.
     pub fn mode_changed(&self) {
         self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);

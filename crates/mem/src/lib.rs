@@ -255,7 +255,7 @@ pub trait Memory: Send + 'static {
         false
     }
 
-    /// Host address of the TLB: [`TlbEntry::SPACES`] tables of [`TlbEntry::COUNT`] entries.
+    /// Host address of the TLB for the rights that accesses have: [`TlbEntry::COUNT`] entries.
     fn tlb(&self) -> usize {
         0
     }

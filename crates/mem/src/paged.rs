@@ -411,6 +411,6 @@ impl<W: Walk> Memory for Paged<W> {
     }
 
     fn tlb(&self) -> usize {
-        self.tlb.address()
+        self.tlb.address(self.space)
     }
 }

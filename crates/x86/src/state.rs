@@ -5,7 +5,7 @@ use crate::fpu::Fpu;
 use crate::mode::{self, Class};
 use crate::registers::{Devices, cr0, cr4, efer};
 use crate::segment::{CS, SS, Segment, Table, attribute};
-use crate::{flags, registers};
+use crate::{flags, registers, space};
 use mynah_ir::{Slot, SlotInfo, SlotSet, Ty};
 use std::mem::offset_of;
 
@@ -54,6 +54,9 @@ pub struct System {
     pub on: bool,
     /// The translation mode that follows from the rest of the state; see [`State::refresh_mode`].
     pub mode: u32,
+    /// The rights of accesses that follow from the rest of the state, as a number for
+    /// [`mynah_mem::Memory::set_space`].
+    pub space: u8,
     /// The current privilege level.
     pub cpl: u8,
     /// Attributes of ES, CS, SS, DS, FS, GS: see [`Segment`].
@@ -474,10 +477,22 @@ impl State {
         if self.is_64() { pc } else { u64::from(pc.wrapping_sub(self.bases[CS]) as u32) }
     }
 
-    /// Brings [`System::mode`] up to date; whether it has changed.
+    /// Brings [`System::mode`] and [`System::space`] up to date; whether one has changed.
     pub fn refresh_mode(&mut self) -> bool {
-        let mode = self.mode();
-        std::mem::replace(&mut self.system.mode, mode) != mode
+        let before = (self.system.mode, self.system.space);
+        self.system.mode = self.mode();
+        self.refresh_space();
+        before != (self.system.mode, self.system.space)
+    }
+
+    /// Brings [`System::space`] up to date.
+    pub(crate) fn refresh_space(&mut self) {
+        let lifts_smap = self.system.cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0;
+        self.system.space = match self.system.cpl {
+            3 => space::USER,
+            _ if lifts_smap => space::SUPERVISOR_AC,
+            _ => space::SUPERVISOR,
+        };
     }
 
     fn mode(&self) -> u32 {
@@ -497,7 +512,6 @@ impl State {
         add(mode::SWITCHED, cr0 & cr0::TS != 0);
         add(mode::SSE, cr4 & cr4::OSFXSR != 0);
         add(mode::DEBUG, self.rflags & flags::TF != 0 || dr7 & 0xff != 0 || watched);
-        add(mode::LIFTED, cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0 && cpl != 3);
         add(mode::ALIGNED, cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0 && cpl == 3);
         if long {
             return word | mode::CODE64;
@@ -535,6 +549,7 @@ impl System {
         System {
             on: false,
             mode: mode::CODE64,
+            space: space::SUPERVISOR,
             cpl: 0,
             attributes: [0; 6],
             gdtr: Table::default(),
