@@ -67,10 +67,13 @@ impl<G: Guest> Cpu<G> {
         self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
     }
 
-    /// To be called by a helper after [`Memory::flush`](mynah_mem::Memory::flush) and its like:
-    /// caches of code by virtual address are looked at anew; the instruction ends its block.
+    /// To be called by a helper after [`Memory::flush`](mynah_mem::Memory::flush) and its like: if
+    /// code may have moved, caches of code by virtual address are looked at anew; the instruction
+    /// ends its block.
     pub fn mapping_changed(&self) {
-        self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
+        if self.memory.has_moved() {
+            self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
+        }
     }
 
     /// Takes the fault that was raised.

@@ -397,6 +397,10 @@ impl<W: Walk> Memory for Paged<W> {
         self.tlb.fetches_global(self.space, va)
     }
 
+    fn has_moved(&self) -> bool {
+        self.moved != Moved::Nothing
+    }
+
     fn take_moved(&mut self) -> Moved {
         match self.moved {
             Moved::Nothing => {}
