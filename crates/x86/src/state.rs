@@ -107,9 +107,10 @@ pub struct System {
     pub sysenter_eip: u64,
     /// IA32_TSC_AUX.
     pub tsc_aux: u64,
-    /// What is added to the clock to make the time-stamp counter.
+    /// What the machine adds to the clock so that the time-stamp counter stands while the machine
+    /// does.
     pub tsc_offset: u64,
-    /// IA32_TSC_ADJUST.
+    /// IA32_TSC_ADJUST: what the guest has added to the time-stamp counter.
     pub tsc_adjust: u64,
     /// IA32_PAT.
     pub pat: u64,
