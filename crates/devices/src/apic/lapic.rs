@@ -251,6 +251,11 @@ impl Lapic {
         }
     }
 
+    /// Whether the interrupt with this vector waits to be taken.
+    pub(super) fn has_requested(&self, vector: u8) -> bool {
+        self.state.lock().irr.has(vector)
+    }
+
     pub(super) fn processor_priority(&self) -> u8 {
         let state = self.state.lock();
         // One that is not enabled does not take part.
