@@ -308,7 +308,6 @@ fn vcpu(
         x2apic: true,
         tsc_deadline: true,
         five_levels: false,
-        smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
     cpu.core.pc = mynah_x86::state::RESET_PC;

@@ -62,8 +62,8 @@ impl<M: Space> Guest for X86<M> {
         state.system.mode
     }
 
-    fn space(mode: u32) -> u8 {
-        mode::space(mode)
+    fn space(state: &State) -> u8 {
+        state.system.space
     }
 
     fn lift(
