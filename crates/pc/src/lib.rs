@@ -21,6 +21,7 @@ mod panel;
 mod processor;
 mod screen;
 mod serial;
+mod signals;
 mod terminal;
 
 pub use board::End;
@@ -32,6 +33,7 @@ pub use mynah_debug::gdb::Width;
 pub use mynah_debug::{Address, Switch};
 pub use panel::Panel;
 pub use serial::Serial;
+pub use signals::die;
 
 use board::Board;
 use buses::ApicRegisters;
@@ -163,6 +165,7 @@ impl Machine {
             options: self.options.clone(),
             vcpu: AtomicUsize::new(0),
         }));
+        panel.connect(&board);
         let started = Arc::new(Barrier::default());
         let mut threads = Vec::new();
         let made = self.spawn(console, panel, &started, &mut threads);
