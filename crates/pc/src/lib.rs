@@ -39,6 +39,7 @@ use board::Board;
 use buses::ApicRegisters;
 use console::Input;
 use front::Front;
+use keyboard::{FirmwareKeys, Typist};
 use mynah_debug::Seat;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
@@ -236,11 +237,12 @@ impl Machine {
     /// Has what is typed go to the machine.
     fn connect(&self, console: &Console, panel: &Panel) {
         let board = &self.board;
+        let firmware = board.rom.as_ref().map(|_| FirmwareKeys::new(board.ram.clone()));
         let target = match (self.options.display, &self.options.serial) {
             (Display::Text, _) => {
-                Input::Keyboard(Box::new(keyboard::typist(board.keyboard.clone())))
+                Input::Keyboard(Box::new(Typist::new(board.keyboard.clone(), firmware)))
             }
-            (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone()),
+            (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone(), firmware),
             (Display::None, _) => Input::Nowhere,
         };
         let (ended, control) = (board.clone(), panel.control.clone());
