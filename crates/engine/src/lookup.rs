@@ -1,10 +1,11 @@
 //! What a vCPU remembers of where code is, by the address of the code.
 //!
-//! Three caches have the same index, so that what moves is forgotten by all of them at once: those
-//! of compiled and of interpreted code for jumps to computed addresses, and the run loop's own.
+//! The caches of compiled and of interpreted code for jumps to computed addresses have the same
+//! index, so that what moves is forgotten by both at once. The run loop's own forgets nothing: what
+//! may have moved is looked at again.
 
 use crate::table::Translation;
-use mynah_guest::{Guest, JumpEntry};
+use mynah_guest::{Core, Guest, JumpEntry, ModeCache};
 use mynah_interp::JumpCache;
 use mynah_ir::BlockKey;
 use mynah_mem::{Memory, Moved};
@@ -18,14 +19,33 @@ pub(crate) type JumpCaches = Arc<[Box<[JumpEntry]>]>;
 pub(crate) struct Lookup<G: Guest> {
     pub(crate) compiled: JumpCaches,
     pub(crate) interpreted: JumpCache<G>,
-    found: Box<[Option<&'static Translation<G>>]>,
-    /// The modes that `compiled` are for, and the one in use.
-    modes: Box<[Option<u32>]>,
-    mode: usize,
+    found: Box<[Option<Found<G>>]>,
+    /// The next of `compiled` that is given to another mode.
+    oldest: usize,
     /// Where something was inserted that lasts when pages move that are not global, and where
     /// something else.
     lasting: Filled,
     passing: Filled,
+    /// How often pages moved: all, and those that are not global.
+    moves: [u64; 2],
+}
+
+/// A translation that was found.
+struct Found<G: Guest> {
+    key: BlockKey,
+    translation: &'static Translation<G>,
+    /// Whether it is found on a global page.
+    lasts: bool,
+    /// What [`Lookup::moves`] was when it was last seen to be where it is.
+    seen: u64,
+}
+
+/// What the run loop remembers of a translation.
+pub(crate) enum Known<G: Guest> {
+    /// It is where it was.
+    Here(&'static Translation<G>),
+    /// It is if its address still leads where it did.
+    Perhaps(&'static Translation<G>),
 }
 
 /// Indices of entries that are in use.
@@ -61,43 +81,36 @@ impl Filled {
 }
 
 impl<G: Guest> Lookup<G> {
-    /// User and supervisor code take turns.
-    const MODES: usize = if G::Memory::PAGED { 4 } else { 1 };
+    /// Modes that have a jump cache.
+    const MODES: usize = if G::Memory::PAGED { Core::MODES } else { 1 };
+
+    /// Translations that the run loop remembers.
+    const FOUND: usize = if G::Memory::PAGED { 4 } else { 1 } * JumpEntry::COUNT;
 
     pub(crate) fn new() -> Lookup<G> {
         Lookup {
             compiled: (0..Self::MODES).map(|_| JumpEntry::cache()).collect(),
             interpreted: JumpCache::default(),
-            found: vec![None; JumpEntry::COUNT].into(),
-            modes: vec![None; Self::MODES].into(),
-            mode: 0,
+            found: (0..Self::FOUND).map(|_| None).collect(),
+            oldest: 0,
             lasting: Filled::default(),
             passing: Filled::default(),
+            moves: [0; 2],
         }
     }
 
-    /// Address of compiled code's jump cache for the mode in use.
-    pub(crate) fn jump_cache(&self) -> usize {
-        self.compiled[self.mode].as_ptr() as usize
-    }
-
-    /// Goes over to `mode`; whether that is another one.
+    /// Makes `mode` that of the code that is looked up from now on.
     #[inline]
-    pub(crate) fn change_mode(&mut self, mode: u32) -> bool {
-        if self.modes[self.mode] == Some(mode) {
-            return false;
+    pub(crate) fn change_mode(&mut self, core: &mut Core, mode: u32) {
+        if core.go_over(mode) {
+            return;
         }
-        self.mode = match self.modes.iter().position(|&known| known == Some(mode)) {
-            Some(index) => index,
-            None => {
-                let index = (self.mode + 1) % self.modes.len();
-                let cache = &self.compiled[index];
-                (0..JumpEntry::COUNT).for_each(|entry| JumpEntry::clear(cache, entry));
-                self.modes[index] = Some(mode);
-                index
-            }
-        };
-        true
+        let cache = &self.compiled[self.oldest];
+        (0..JumpEntry::COUNT).for_each(|entry| JumpEntry::clear(cache, entry));
+        let address = cache.as_ptr() as usize;
+        core.caches[self.oldest] = ModeCache { mode: Some(mode), address };
+        self.oldest = (self.oldest + 1) % self.compiled.len();
+        core.go_over(mode);
     }
 
     /// Forgets code that may have moved.
@@ -107,41 +120,59 @@ impl<G: Guest> Lookup<G> {
             return;
         }
         let (compiled, interpreted) = (&self.compiled, &mut self.interpreted);
-        let found = &mut self.found;
         let mut forget = |index| {
             compiled.iter().for_each(|cache| JumpEntry::clear(cache, index));
             interpreted.forget(index);
-            found[index] = None;
         };
         self.passing.drain(&mut forget);
+        self.moves[0] += 1;
         if moved == Moved::All {
             self.lasting.drain(&mut forget);
+            self.moves[1] += 1;
         }
     }
 
-    /// The translation for `key`, if the run loop knows it.
+    /// What the run loop remembers for `key`.
     #[inline]
-    pub(crate) fn find(&self, key: BlockKey) -> Option<&'static Translation<G>> {
-        let found = self.found[JumpEntry::index(key.pc)]?;
-        let holds = found.key() == key && found.compare.is_none() && found.is_valid();
-        holds.then_some(found)
+    pub(crate) fn find(&self, key: BlockKey) -> Option<Known<G>> {
+        let found = self.found[Self::place(key)].as_ref()?;
+        if found.key != key || !found.translation.is_valid() {
+            return None;
+        }
+        let here = found.seen == self.moves[usize::from(found.lasts)];
+        Some(match here {
+            true => Known::Here(found.translation),
+            false => Known::Perhaps(found.translation),
+        })
+    }
+
+    /// Where [`Lookup::found`] has the translation for `key`.
+    #[inline]
+    fn place(key: BlockKey) -> usize {
+        (key.pc ^ key.pc >> Self::FOUND.ilog2()) as usize % Self::FOUND
     }
 
     /// Lets the run loop know `translation`; `lasts` says whether it stays where it is when pages
     /// move that are not global. Comes before it is inserted anywhere else.
     pub(crate) fn insert(&mut self, translation: &'static Translation<G>, lasts: bool) {
-        let index = JumpEntry::index(translation.key().pc);
-        self.found[index] = Some(translation);
+        let key = translation.key();
+        if translation.compare.is_none() {
+            let seen = self.moves[usize::from(lasts)];
+            self.found[Self::place(key)] = Some(Found { key, translation, lasts, seen });
+        }
         if G::Memory::PAGED {
             let filled = if lasts { &mut self.lasting } else { &mut self.passing };
-            filled.insert(index);
+            filled.insert(JumpEntry::index(key.pc));
         }
     }
 
     /// Lets compiled code know the compiled code of `translation`, at `entry`.
-    pub(crate) fn remember(&self, translation: &Translation<G>, entry: usize) {
-        let pc = translation.key().pc;
-        let place = &self.compiled[self.mode][JumpEntry::index(pc)];
+    pub(crate) fn remember(&self, core: &Core, translation: &Translation<G>, entry: usize) {
+        let BlockKey { pc, mode } = translation.key();
+        let Some(cache) = core.caches.iter().position(|cache| cache.mode == Some(mode)) else {
+            return;
+        };
+        let place = &self.compiled[cache][JumpEntry::index(pc)];
         if place.leads_to(pc, entry) {
             return;
         }

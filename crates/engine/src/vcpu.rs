@@ -1,7 +1,7 @@
 //! One vCPU and its run loop.
 
 use crate::engine::Tier;
-use crate::lookup::Lookup;
+use crate::lookup::{Known, Lookup};
 use crate::shared::Shared;
 use crate::stats::add;
 use crate::table::Translation;
@@ -35,7 +35,6 @@ impl<G: Guest> Vcpu<G> {
         let mut cpu = Cpu::new(memory);
         let lookup = Lookup::new();
         let shared = Arc::new(Shared::new(lookup.compiled.clone(), cpu.core.attention.clone()));
-        cpu.core.jump_cache = lookup.jump_cache();
         mynah_jit::attach(&mut cpu, engine.helpers);
         let mut vcpus = engine.vcpus.lock();
         vcpus.retain(|v| v.strong_count() > 0);
@@ -87,10 +86,7 @@ impl<G: Guest> Vcpu<G> {
     /// found.
     fn key(&mut self) -> BlockKey {
         let mode = G::mode(&self.cpu.state);
-        if self.lookup.change_mode(mode) {
-            self.cpu.core.jump_cache = self.lookup.jump_cache();
-            self.cpu.core.mode = mode;
-        }
+        self.lookup.change_mode(&mut self.cpu.core, mode);
         self.cpu.set_space();
         self.lookup.forget(self.cpu.memory.take_moved());
         BlockKey { pc: self.cpu.core.pc, mode }
@@ -143,7 +139,7 @@ impl<G: Guest> Vcpu<G> {
                 Some(entry) => {
                     match slot.take() {
                         Some(slot) => translation.link(slot),
-                        None => self.lookup.remember(translation, entry),
+                        None => self.lookup.remember(&self.cpu.core, translation, entry),
                     }
                     self.compiled(entry, &mut slot)
                 }
@@ -160,11 +156,16 @@ impl<G: Guest> Vcpu<G> {
 
     /// The translation for `key`, from the last ones found or the block table.
     fn find(&mut self, key: BlockKey) -> Result<&'static Translation<G>, Event> {
-        if let Some(found) = self.lookup.find(key) {
-            return Ok(found);
-        }
         let memory = &mut self.cpu.memory;
-        let translation = self.engine.translation(key, &mut |va| memory.locate(va))?;
+        let translation = match self.lookup.find(key) {
+            Some(Known::Here(found)) => return Ok(found),
+            Some(Known::Perhaps(found))
+                if found.is_linkable() && memory.locate(key.pc) == Ok(found.place.at) =>
+            {
+                found
+            }
+            _ => self.engine.translation(key, &mut |va| memory.locate(va))?,
+        };
         let lasts = translation.is_linkable() && memory.lasts(key.pc);
         self.lookup.insert(translation, lasts);
         Ok(translation)

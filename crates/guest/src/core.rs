@@ -62,6 +62,15 @@ impl JumpEntry {
     }
 }
 
+/// The jump cache of a translation mode.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ModeCache {
+    /// The mode of the code in it; none as long as it is not in use.
+    pub mode: Option<u32>,
+    /// Its address: [`JumpEntry::COUNT`] entries.
+    pub address: usize,
+}
+
 /// What compiled code and the run loop share, whatever the guest.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -78,8 +87,10 @@ pub struct Core {
     pub fault_pending: u32,
     /// Translation mode of the running code.
     pub mode: u32,
-    /// Address of the jump cache: [`JumpEntry::COUNT`] entries.
+    /// Address of the jump cache for that mode: [`JumpEntry::COUNT`] entries.
     pub jump_cache: usize,
+    /// The jump caches of the modes of late, that of `mode` among them.
+    pub caches: [ModeCache; Core::MODES],
     /// Address of the TLB for the rights that accesses have ([`mynah_mem::Memory::tlb`]).
     pub tlb: usize,
     /// Address of the table of helper addresses.
@@ -141,8 +152,22 @@ impl Core {
     /// The bit of [`Core::attention`] by which a vCPU is made to leave translated code and to look
     /// anew for what follows.
     pub const KICK: u32 = 2;
+    /// Translation modes that have a jump cache at the same time: user and supervisor code take
+    /// turns.
+    pub const MODES: usize = 4;
     /// Byte offset of the address of the attention word.
     pub const ATTENTION_AT: usize = std::mem::offset_of!(Core, attention_at);
+
+    /// Makes `mode` that of the code that is looked up from now on; `false`, and nothing changes, if
+    /// it has no jump cache.
+    #[inline]
+    pub fn go_over(&mut self, mode: u32) -> bool {
+        let known = self.caches.iter().find(|cache| cache.mode == Some(mode));
+        if let Some(cache) = known {
+            (self.mode, self.jump_cache) = (mode, cache.address);
+        }
+        known.is_some()
+    }
 
     pub(crate) fn new(tlb: usize) -> Core {
         let attention = Arc::new(AtomicU32::new(0));
@@ -154,6 +179,7 @@ impl Core {
             fault_pending: 0,
             mode: 0,
             jump_cache: 0,
+            caches: [ModeCache::default(); Core::MODES],
             tlb,
             helpers: 0,
             thunks: 0,

@@ -62,9 +62,14 @@ impl<G: Guest> Cpu<G> {
         self.core.tlb = self.memory.tlb();
     }
 
-    /// To be called by a helper that has changed [`Guest::mode`]; the instruction ends its block.
-    pub fn mode_changed(&self) {
-        self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
+    /// To be called by a helper that has changed [`Guest::mode`]. The instruction ends its block, and
+    /// has what follows looked up ([`mynah_ir::End::Dispatch`]).
+    pub fn mode_changed(&mut self) {
+        if self.core.go_over(G::mode(&self.state)) {
+            self.set_space();
+        } else {
+            self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
+        }
     }
 
     /// To be called by a helper after [`Memory::flush`](mynah_mem::Memory::flush) and its like: if

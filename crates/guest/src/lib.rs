@@ -11,7 +11,7 @@ mod helper;
 mod ports;
 pub mod toy;
 
-pub use core::{Core, JumpEntry};
+pub use core::{Core, JumpEntry, ModeCache};
 pub use cpu::Cpu;
 pub use helper::{Helper, HelperFn};
 pub use mynah_ir as ir;

@@ -691,10 +691,15 @@ impl State {
 
     /// Sets the bits of RFLAGS that are in `mask`.
     pub fn set_rflags_bits(&mut self, rflags: u64, mask: u64) {
-        let rflags = self.rflags() & !mask | rflags & mask;
-        self.set_arithmetic_flags(rflags);
-        self.df = rflags >> 10 & 1;
-        self.rflags = rflags & SYSTEM;
+        match mask & ARITHMETIC {
+            0 => {}
+            ARITHMETIC => self.set_arithmetic_flags(rflags),
+            some => self.set_arithmetic_flags(self.arithmetic_flags() & !some | rflags & some),
+        }
+        if mask & DF != 0 {
+            self.df = rflags >> 10 & 1;
+        }
+        self.rflags = (self.rflags & !mask | rflags & mask) & SYSTEM;
     }
 
     /// Whether the condition of this code (the low four bits of Jcc's opcode) holds.

@@ -47,9 +47,10 @@ impl<G: Guest> Lower<'_, G> {
         let address = self.arg(inst, 0);
         let bytes = i64::from(inst.ty.bytes());
         let tag = if access == Access::Write { TlbEntry::WRITE } else { TlbEntry::READ };
-        let page = self.b.ins().ushr_imm_u(address, i64::from(PAGE.ilog2()));
-        let index = self.b.ins().band_imm_s(page, TlbEntry::COUNT as i64 - 1);
-        let offset = self.b.ins().ishl_imm_u(index, i64::from(size_of::<TlbEntry>().ilog2()));
+        // The index is the page's number modulo the size of the table.
+        let entry_bits = size_of::<TlbEntry>().ilog2();
+        let scaled = self.b.ins().ushr_imm_u(address, i64::from(PAGE.ilog2() - entry_bits));
+        let offset = self.b.ins().band_imm_s(scaled, (TlbEntry::COUNT as i64 - 1) << entry_bits);
         let tlb = self.core_load(types::I64, constant(), offset_of!(Core, tlb));
         let entry = self.b.ins().iadd(tlb, offset);
         // Atomic: other threads may make writes go the long way.
