@@ -8,6 +8,7 @@ use mynah_guest::{Guest, JumpEntry};
 use mynah_interp::JumpCache;
 use mynah_ir::BlockKey;
 use mynah_mem::{Memory, Moved};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Jump caches of compiled code, which finds code by its address alone: one for each translation
@@ -22,45 +23,57 @@ pub(crate) struct Lookup<G: Guest> {
     /// The modes that `compiled` are for, and the one in use.
     modes: Box<[Option<u32>]>,
     mode: usize,
-    /// Where something was inserted that lasts when pages move that are not global, and where
-    /// something else.
-    lasting: Filled,
-    passing: Filled,
+    /// What was inserted that lasts when pages move that are not global, and what passes with
+    /// `era`.
+    lasting: Filled<G>,
+    passing: Filled<G>,
+    /// [`Memory::era`].
+    era: u64,
+    /// What has passed with other eras, the last one last.
+    passed: VecDeque<(u64, Filled<G>)>,
 }
 
-/// Indices of entries that are in use.
-#[derive(Default)]
-struct Filled {
-    indices: Vec<u16>,
-    /// They are too many to be counted.
+/// Translations that were inserted.
+struct Filled<G: Guest> {
+    translations: Vec<&'static Translation<G>>,
+    /// They are too many to be remembered.
     all: bool,
 }
 
-impl Filled {
+impl<G: Guest> Default for Filled<G> {
+    fn default() -> Filled<G> {
+        Filled { translations: Vec::new(), all: false }
+    }
+}
+
+impl<G: Guest> Filled<G> {
     /// More than these are not told apart.
     const MOST: usize = JumpEntry::COUNT / 2;
 
-    fn insert(&mut self, index: usize) {
-        if self.indices.len() == Filled::MOST {
-            self.indices.clear();
+    fn insert(&mut self, translation: &'static Translation<G>) {
+        if self.translations.len() == Filled::<G>::MOST {
+            self.translations.clear();
             self.all = true;
         }
         if !self.all {
-            self.indices.push(index as u16);
+            self.translations.push(translation);
         }
     }
 
-    /// Calls `each` with every index, and forgets them.
-    fn drain(&mut self, mut each: impl FnMut(usize)) {
-        if std::mem::take(&mut self.all) {
+    /// Calls `each` with the index of every one.
+    fn each(&self, mut each: impl FnMut(usize)) {
+        if self.all {
             (0..JumpEntry::COUNT).for_each(each);
         } else {
-            self.indices.drain(..).for_each(|index| each(index.into()));
+            self.translations.iter().for_each(|t| each(JumpEntry::index(t.key().pc)));
         }
     }
 }
 
 impl<G: Guest> Lookup<G> {
+    /// Eras that are remembered.
+    const ERAS: usize = 8;
+
     /// User and supervisor code take turns.
     const MODES: usize = if G::Memory::PAGED { 4 } else { 1 };
 
@@ -73,6 +86,8 @@ impl<G: Guest> Lookup<G> {
             mode: 0,
             lasting: Filled::default(),
             passing: Filled::default(),
+            era: 0,
+            passed: VecDeque::new(),
         }
     }
 
@@ -100,12 +115,15 @@ impl<G: Guest> Lookup<G> {
         true
     }
 
-    /// Forgets code that may have moved.
+    /// Forgets code that may have moved, and remembers what was known when this era was left.
     #[inline]
-    pub(crate) fn forget(&mut self, moved: Moved) {
-        if moved == Moved::Nothing {
-            return;
+    pub(crate) fn forget(&mut self, moved: Moved, era: u64) {
+        if moved != Moved::Nothing {
+            self.move_on(moved, era);
         }
+    }
+
+    fn move_on(&mut self, moved: Moved, era: u64) {
         let (compiled, interpreted) = (&self.compiled, &mut self.interpreted);
         let found = &mut self.found;
         let mut forget = |index| {
@@ -113,9 +131,33 @@ impl<G: Guest> Lookup<G> {
             interpreted.forget(index);
             found[index] = None;
         };
-        self.passing.drain(&mut forget);
+        self.passing.each(&mut forget);
         if moved == Moved::All {
-            self.lasting.drain(&mut forget);
+            std::mem::take(&mut self.lasting).each(&mut forget);
+        }
+        let back = self.passed.iter().position(|(passed, _)| *passed == era);
+        let back = back.and_then(|at| self.passed.remove(at));
+        let left = std::mem::take(&mut self.passing);
+        if self.passed.len() == Self::ERAS {
+            self.passed.pop_front();
+        }
+        self.passed.push_back((std::mem::replace(&mut self.era, era), left));
+        for translation in back.into_iter().flat_map(|(_, filled)| filled.translations) {
+            self.restore(translation);
+        }
+    }
+
+    /// Lets all know `translation` again, which is where it was.
+    fn restore(&mut self, translation: &'static Translation<G>) {
+        if !translation.is_valid() || !translation.is_linkable() || translation.compare.is_some() {
+            return;
+        }
+        self.insert(translation, false);
+        let mode = translation.key().mode;
+        match (translation.entry(), self.modes.iter().position(|&known| known == Some(mode))) {
+            (Some(entry), Some(index)) => self.remember_in(index, translation, entry),
+            (None, _) => self.interpreted.insert(translation.code),
+            (Some(_), None) => {}
         }
     }
 
@@ -134,14 +176,18 @@ impl<G: Guest> Lookup<G> {
         self.found[index] = Some(translation);
         if G::Memory::PAGED {
             let filled = if lasts { &mut self.lasting } else { &mut self.passing };
-            filled.insert(index);
+            filled.insert(translation);
         }
     }
 
     /// Lets compiled code know the compiled code of `translation`, at `entry`.
     pub(crate) fn remember(&self, translation: &Translation<G>, entry: usize) {
+        self.remember_in(self.mode, translation, entry);
+    }
+
+    fn remember_in(&self, mode: usize, translation: &Translation<G>, entry: usize) {
         let pc = translation.key().pc;
-        let place = &self.compiled[self.mode][JumpEntry::index(pc)];
+        let place = &self.compiled[mode][JumpEntry::index(pc)];
         if place.leads_to(pc, entry) {
             return;
         }

@@ -92,7 +92,8 @@ impl<G: Guest> Vcpu<G> {
             self.cpu.core.mode = mode;
         }
         self.cpu.set_space();
-        self.lookup.forget(self.cpu.memory.take_moved());
+        let moved = self.cpu.memory.take_moved();
+        self.lookup.forget(moved, self.cpu.memory.era());
         BlockKey { pc: self.cpu.core.pc, mode }
     }
 
