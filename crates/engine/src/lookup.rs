@@ -26,8 +26,10 @@ pub(crate) struct Lookup<G: Guest> {
     /// something else.
     lasting: Filled,
     passing: Filled,
-    /// How often pages moved: all, and those that are not global.
-    moves: [u64; 2],
+    /// [`Memory::era`].
+    era: u64,
+    /// How often all pages may have moved, the global ones too.
+    ages: u64,
 }
 
 /// A translation that was found.
@@ -36,7 +38,7 @@ struct Found<G: Guest> {
     translation: &'static Translation<G>,
     /// Whether it is found on a global page.
     lasts: bool,
-    /// What [`Lookup::moves`] was when it was last seen to be where it is.
+    /// The era when it was last seen to be where it is; if it lasts, the age.
     seen: u64,
 }
 
@@ -95,7 +97,8 @@ impl<G: Guest> Lookup<G> {
             oldest: 0,
             lasting: Filled::default(),
             passing: Filled::default(),
-            moves: [0; 2],
+            era: 0,
+            ages: 0,
         }
     }
 
@@ -113,9 +116,9 @@ impl<G: Guest> Lookup<G> {
         core.go_over(mode);
     }
 
-    /// Forgets code that may have moved.
+    /// Forgets code that may have moved, now that `era` is the memory's.
     #[inline]
-    pub(crate) fn forget(&mut self, moved: Moved) {
+    pub(crate) fn forget(&mut self, moved: Moved, era: u64) {
         if moved == Moved::Nothing {
             return;
         }
@@ -125,10 +128,10 @@ impl<G: Guest> Lookup<G> {
             interpreted.forget(index);
         };
         self.passing.drain(&mut forget);
-        self.moves[0] += 1;
+        self.era = era;
         if moved == Moved::All {
             self.lasting.drain(&mut forget);
-            self.moves[1] += 1;
+            self.ages += 1;
         }
     }
 
@@ -139,11 +142,15 @@ impl<G: Guest> Lookup<G> {
         if found.key != key || !found.translation.is_valid() {
             return None;
         }
-        let here = found.seen == self.moves[usize::from(found.lasts)];
-        Some(match here {
+        Some(match found.seen == self.now(found.lasts) {
             true => Known::Here(found.translation),
             false => Known::Perhaps(found.translation),
         })
+    }
+
+    /// When what is seen now was seen.
+    fn now(&self, lasts: bool) -> u64 {
+        if lasts { self.ages } else { self.era }
     }
 
     /// Where [`Lookup::found`] has the translation for `key`.
@@ -157,7 +164,7 @@ impl<G: Guest> Lookup<G> {
     pub(crate) fn insert(&mut self, translation: &'static Translation<G>, lasts: bool) {
         let key = translation.key();
         if translation.compare.is_none() {
-            let seen = self.moves[usize::from(lasts)];
+            let seen = self.now(lasts);
             self.found[Self::place(key)] = Some(Found { key, translation, lasts, seen });
         }
         if G::Memory::PAGED {

@@ -88,7 +88,8 @@ impl<G: Guest> Vcpu<G> {
         let mode = G::mode(&self.cpu.state);
         self.lookup.change_mode(&mut self.cpu.core, mode);
         self.cpu.set_space();
-        self.lookup.forget(self.cpu.memory.take_moved());
+        let moved = self.cpu.memory.take_moved();
+        self.lookup.forget(moved, self.cpu.memory.era());
         BlockKey { pc: self.cpu.core.pc, mode }
     }
 

@@ -243,6 +243,12 @@ pub trait Memory: Send + 'static {
         true
     }
 
+    /// A number of where code that is not global is. Whenever it is the same, and
+    /// [`Memory::take_moved`] has been heeded, such code is where [`Memory::locate`] said then.
+    fn era(&self) -> u64 {
+        0
+    }
+
     /// Whether [`Memory::take_moved`] has something to say.
     fn has_moved(&self) -> bool {
         false

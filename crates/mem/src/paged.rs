@@ -31,18 +31,39 @@ pub struct Paged<W> {
     /// The registers that govern paging.
     pub walker: W,
     phys: Arc<Phys>,
-    /// What is known of the current address space.
+    /// What is known of the current address space: here what is used often.
     tlb: Arc<Tlb>,
     context: u64,
-    /// What is known of others, by their identifiers; the last one was left last.
-    others: Vec<(u64, Arc<Tlb>)>,
+    era: u64,
+    /// What is known of others; the last one was left last.
+    others: Vec<Context>,
+    /// The last era that has begun.
+    eras: u64,
     space: u8,
     /// Pages larger than 4 KiB of which parts may be in a TLB: their numbers, by their spans.
     large: HashMap<u64, HashSet<u64>>,
-    /// Virtual pages that [`Memory::locate`] was asked for, since [`Memory::take_moved`] last said
-    /// that they may have moved: global ones, and others.
+    /// Virtual pages that [`Memory::locate`] was asked for since all of them may have moved: global
+    /// ones, and others.
     located: [HashSet<u64>; 2],
     moved: Moved,
+}
+
+/// What is known of an address space.
+struct Context {
+    identifier: u64,
+    tlb: Arc<Tlb>,
+    /// Pages that are not global for which [`Memory::locate`] was asked.
+    located: HashSet<u64>,
+    era: u64,
+}
+
+impl Context {
+    /// Forgets its pages but (`globals` false) global ones; `era` begins.
+    fn flush(&mut self, globals: bool, era: u64) {
+        self.tlb.flush(globals);
+        self.located.clear();
+        self.era = era;
+    }
 }
 
 /// Where an access goes.
@@ -77,7 +98,9 @@ impl<W: Walk> Paged<W> {
             phys,
             tlb,
             context: 0,
+            era: 0,
             others: Vec::new(),
+            eras: 0,
             space: 0,
             large: HashMap::new(),
             located: Default::default(),
@@ -103,23 +126,33 @@ impl<W: Walk> Paged<W> {
         if context == self.context {
             return;
         }
-        let known = self.others.iter().position(|(other, _)| *other == context);
-        let tlb = match known {
-            Some(at) => self.others.remove(at).1,
+        let known = self.others.iter().position(|other| other.identifier == context);
+        let mut entered = match known {
+            Some(at) => self.others.remove(at),
             None if self.others.len() < OTHERS => {
                 let tlb = Arc::new(Tlb::new());
                 self.phys.register(&tlb);
-                tlb
+                let era = self.begin_era();
+                Context { identifier: context, tlb, located: HashSet::new(), era }
             }
             None => {
-                let (_, tlb) = self.others.remove(0);
-                tlb.flush(false);
-                tlb
+                let mut first = self.others.remove(0);
+                first.identifier = context;
+                first.flush(false, self.begin_era());
+                first
             }
         };
-        self.others.push((self.context, std::mem::replace(&mut self.tlb, tlb)));
-        self.context = context;
+        std::mem::swap(&mut self.tlb, &mut entered.tlb);
+        std::mem::swap(&mut self.context, &mut entered.identifier);
+        std::mem::swap(&mut self.era, &mut entered.era);
+        std::mem::swap(&mut self.located[1], &mut entered.located);
+        self.others.push(entered);
         self.moved = self.moved.max(Moved::Locals);
+    }
+
+    fn begin_era(&mut self) -> u64 {
+        self.eras += 1;
+        self.eras
     }
 
     /// Forgets where the page of `va` leads in the address space `context`.
@@ -127,9 +160,14 @@ impl<W: Walk> Paged<W> {
         if context == self.context {
             return self.flush_page(va);
         }
-        let large = self.large.iter().any(|(span, known)| known.contains(&(va / span)));
-        for (_, tlb) in self.others.iter().filter(|(other, _)| *other == context) {
-            if large { tlb.flush(false) } else { tlb.flush_page(va) }
+        let large = self.is_large(va);
+        let era = self.begin_era();
+        if let Some(other) = self.others.iter_mut().find(|other| other.identifier == context) {
+            if large {
+                return other.flush(false, era);
+            }
+            other.tlb.flush_page(va);
+            other.era = era;
         }
     }
 
@@ -137,10 +175,18 @@ impl<W: Walk> Paged<W> {
     /// global pages.
     pub fn flush_contexts(&mut self, context: Option<u64>) {
         let meant = |other: u64| context.is_none_or(|context| context == other);
-        self.others.iter().filter(|(other, _)| meant(*other)).for_each(|(_, tlb)| tlb.flush(false));
+        let era = self.begin_era();
+        for other in self.others.iter_mut().filter(|other| meant(other.identifier)) {
+            other.flush(false, era);
+        }
         if meant(self.context) {
             self.flush(false);
         }
+    }
+
+    /// Whether a page larger than 4 KiB is at `va`, or has been.
+    fn is_large(&self, va: u64) -> bool {
+        self.large.iter().any(|(span, known)| known.contains(&(va / span)))
     }
 
     /// Where `bytes` at `va`, within one page, are for this access.
@@ -371,6 +417,8 @@ impl<W: Walk> Memory for Paged<W> {
             Target::Host(host) => {
                 let locals = usize::from(!self.lasts(va));
                 if self.located[locals].len() >= MOST_LOCATED {
+                    self.located[locals].clear();
+                    self.era = self.begin_era();
                     self.moved = Moved::All;
                 }
                 self.located[locals].insert(va / PAGE);
@@ -409,34 +457,47 @@ impl<W: Walk> Memory for Paged<W> {
 
     fn flush(&mut self, globals: bool) {
         self.tlb.flush(globals);
+        self.located[1].clear();
+        self.era = self.begin_era();
         if globals {
-            self.others.iter().for_each(|(_, tlb)| tlb.flush(true));
+            let era = self.begin_era();
+            self.others.iter_mut().for_each(|other| other.flush(true, era));
+            self.located[0].clear();
             self.large.clear();
         }
         self.moved = self.moved.max(if globals { Moved::All } else { Moved::Locals });
     }
 
     fn flush_page(&mut self, va: u64) {
-        if self.large.iter().any(|(span, known)| known.contains(&(va / span))) {
+        if self.is_large(va) {
             // Which entries are parts of the large page is not known.
             return self.flush(true);
         }
         self.tlb.flush_page(va);
         // It may be a global one.
-        self.others.iter().for_each(|(_, tlb)| tlb.flush_page(va));
+        self.others.iter().for_each(|other| other.tlb.flush_page(va));
         let page = va / PAGE;
         // A block may begin on the page before.
         let pages = [page.wrapping_sub(1), page];
-        let [global, local] = &self.located;
+        let [global, local] = &mut self.located;
         if pages.iter().any(|page| global.contains(page)) {
             self.moved = Moved::All;
+            global.clear();
         } else if pages.iter().any(|page| local.contains(page)) {
             self.moved = self.moved.max(Moved::Locals);
+        } else {
+            return;
         }
+        local.clear();
+        self.era = self.begin_era();
     }
 
     fn lasts(&self, va: u64) -> bool {
         self.tlb.fetches_global(self.space, va)
+    }
+
+    fn era(&self) -> u64 {
+        self.era
     }
 
     fn has_moved(&self) -> bool {
@@ -444,11 +505,6 @@ impl<W: Walk> Memory for Paged<W> {
     }
 
     fn take_moved(&mut self) -> Moved {
-        match self.moved {
-            Moved::Nothing => {}
-            Moved::Locals => self.located[1].clear(),
-            Moved::All => self.located.iter_mut().for_each(HashSet::clear),
-        }
         std::mem::replace(&mut self.moved, Moved::Nothing)
     }
 

@@ -255,6 +255,47 @@ fn address_spaces_are_remembered_when_they_are_left() {
 }
 
 #[test]
+fn code_is_where_it_was_when_its_era_is_back() {
+    let mut rig = rig();
+    // An odd page, not behind the global one, on which a block could begin.
+    let (global, local) = (BASE, BASE + 3 * PAGE);
+    let era = |rig: &mut Rig, context| {
+        rig.memory.enter(context);
+        rig.memory.take_moved();
+        rig.memory.era()
+    };
+    let first = era(&mut rig, 1);
+    assert!(rig.memory.locate(local).is_ok() && rig.memory.locate(global).is_ok());
+    let second = era(&mut rig, 2);
+    assert_ne!(first, second);
+    // The first comes back as it was, and its pages of code are still known as such.
+    assert_eq!(era(&mut rig, 1), first);
+    rig.memory.flush_page(local);
+    assert_eq!(rig.memory.take_moved(), Moved::Locals);
+    let first = era(&mut rig, 1);
+    // Whatever forgets its pages ends its era, and no other.
+    type Flush = fn(&mut Paged<Linear>);
+    let flushes: [(Flush, bool); 7] = [
+        (|memory| memory.flush(false), true),
+        (|memory| memory.flush_page(BASE + 3 * PAGE), true),
+        (|memory| memory.flush_page_of(1, BASE + 3 * PAGE), false),
+        (|memory| memory.flush_page_of(3, BASE + 3 * PAGE), true),
+        (|memory| memory.flush_contexts(Some(1)), false),
+        (|memory| memory.flush_contexts(None), false),
+        (|memory| memory.flush(true), false),
+    ];
+    let mut known = first;
+    for (n, (flush, stays)) in flushes.into_iter().enumerate() {
+        assert!(rig.memory.locate(local).is_ok());
+        era(&mut rig, 2);
+        flush(&mut rig.memory);
+        let now = era(&mut rig, 1);
+        assert_eq!(now == known, stays, "{n}");
+        known = now;
+    }
+}
+
+#[test]
 fn the_address_space_that_was_left_first_is_forgotten() {
     let mut rig = rig();
     let local = BASE + PAGE;

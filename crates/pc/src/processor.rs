@@ -148,9 +148,7 @@ impl Env<Guest> for Processor {
         }
         let flow = match event {
             Event::Attention | Event::Breakpoint => self.between(cpu, false),
-            Event::Trap(trap) if matches!(trap.code, trap::HALT | trap::WAIT) => {
-                self.between(cpu, true)
-            }
+            Event::Trap(trap) if trap.code == trap::HALT => self.between(cpu, true),
             Event::Trap(trap) => events::deliver(cpu, events::Event::Trap(trap))
                 .and_then(|()| self.between(cpu, false)),
             Event::Fault(fault) => events::deliver(cpu, events::Event::Fault(fault))

@@ -47,10 +47,6 @@ pub const INT: u16 = 0x101;
 
 /// HLT: sleep until an interrupt, with the pc behind the instruction.
 pub const HALT: u16 = 0x102;
-/// MWAIT: sleep until an interrupt or a write where MONITOR said, with the pc behind the
-/// instruction.
-pub const WAIT: u16 = 0x103;
-
 /// The trap of an exception without an error code.
 pub const fn exception(vector: u16) -> Trap {
     Trap { code: vector, data: 0 }

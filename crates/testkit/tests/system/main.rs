@@ -64,6 +64,11 @@ fn long_mode() {
 }
 
 #[test]
+fn contexts() {
+    program("contexts.lst", Ended::Halted);
+}
+
+#[test]
 fn real_mode() {
     program("real.lst", Ended::Halted);
 }

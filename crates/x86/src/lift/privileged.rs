@@ -9,7 +9,7 @@ use crate::helpers::segment::Inquiry;
 use crate::state::{R11, RAX, RCX, RDX};
 use crate::{mode, trap};
 use iced_x86::{Mnemonic, Register};
-use mynah_guest::Access;
+
 use mynah_ir::{End, Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
@@ -35,8 +35,7 @@ fn refused(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     let known = matches!(
         mnemonic,
         Cli | Sti | Sgdt | Sidt | Sldt | Str | Smsw | Rdpmc | In | Out | Sysret | Sysretq | Sysexit
-    ) || is_privileged(mnemonic)
-        && !matches!(mnemonic, Stac | Clac | Xsetbv | Monitor | Mwait)
+    ) || is_privileged(mnemonic) && !matches!(mnemonic, Stac | Clac | Xsetbv)
         || mnemonic == Sysexitq;
     match mnemonic {
         // No descriptor can be looked up: every selector is one that may not be used.
@@ -52,6 +51,8 @@ fn refused(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     known
 }
 
+/// MONITOR and MWAIT are not among them: CPUID does not report them, and they are #UD. A store that
+/// wakes a vCPU would have to be watched for, where an interrupt wakes one that halts at once.
 fn is_privileged(mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
     matches!(
@@ -73,8 +74,6 @@ fn is_privileged(mnemonic: Mnemonic) -> bool {
             | Stac
             | Clac
             | Xsetbv
-            | Monitor
-            | Mwait
     )
 }
 
@@ -82,21 +81,6 @@ fn privileged(l: &mut Lift<'_>, mnemonic: Mnemonic) {
     use Mnemonic::*;
     match mnemonic {
         Hlt => l.trap(trap::HALT, 0),
-        Mwait => l.trap(trap::WAIT, 0),
-        // It faults where a load of a byte does; what is written there wakes nobody.
-        Monitor => {
-            let size = match l.insn.op_register(DEST) {
-                Register::AX => 2,
-                Register::EAX => 4,
-                _ => 8,
-            };
-            let offset = l.address_of_size(l.get(RAX), size);
-            let segment = match l.insn.segment_prefix() {
-                Register::None => Register::DS,
-                segment => segment,
-            };
-            l.load(Ty::I8, l.linear(segment, offset, 1, || Access::Read));
-        }
         // Caches are not modelled.
         Invd | Wbinvd | Wbnoinvd => {}
         Clts => {
