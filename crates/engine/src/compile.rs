@@ -1,5 +1,6 @@
 //! The compile thread, and what it makes units of.
 
+use crate::generation::Leaked;
 use crate::stats::add;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::table::Translation;
@@ -11,7 +12,7 @@ use mynah_mem::{Memory, PAGE};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The most guest instructions of a unit: compile time grows faster than the unit beyond.
 const MAX_UNIT_INSTS: u32 = 200;
@@ -21,16 +22,43 @@ const INLINE_BYTES: usize = 1024;
 
 /// The compiler and its queue.
 pub(crate) struct Compile<G: Guest> {
-    compiler: Mutex<Compiler<G>>,
+    pub(crate) compiler: Mutex<Compiler<G>>,
     cache: CodeCache,
     queue: Arc<Queue<G>>,
-    /// Installed units by host address.
-    units: Mutex<BTreeMap<usize, &'static Unit>>,
+    units: Mutex<Units>,
+}
+
+/// Installed units.
+#[derive(Default)]
+struct Units {
+    /// By host address.
+    by_address: BTreeMap<usize, &'static Unit>,
+    owned: Vec<Leaked<Unit>>,
+}
+
+impl Units {
+    fn insert(&mut self, unit: Unit) -> &'static Unit {
+        let (unit, owned) = Leaked::new(unit);
+        self.by_address.insert(unit.entry, unit);
+        self.owned.push(owned);
+        unit
+    }
 }
 
 struct Queue<G: Guest> {
     waiting: Mutex<Waiting<G>>,
     filled: Condvar,
+}
+
+impl<G: Guest> Queue<G> {
+    /// Waits until something waits; `false` if the engine is gone.
+    fn wait(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        while waiting.blocks.is_empty() && !waiting.closed {
+            waiting = self.filled.wait(waiting);
+        }
+        !waiting.closed
+    }
 }
 
 struct Waiting<G: Guest> {
@@ -53,7 +81,7 @@ impl<G: Guest> Waiting<G> {
 pub(crate) struct Paused<'c, G: Guest> {
     _compiler: MutexGuard<'c, Compiler<G>>,
     _waiting: MutexGuard<'c, Waiting<G>>,
-    _units: MutexGuard<'c, BTreeMap<usize, &'static Unit>>,
+    _units: MutexGuard<'c, Units>,
 }
 
 impl<G: Guest> Compile<G> {
@@ -75,6 +103,14 @@ impl<G: Guest> Compile<G> {
         Paused { _compiler: compiler, _waiting: waiting, _units: self.units.lock() }
     }
 
+    /// Forgets retired translations that wait, and all installed units, which it yields. The caller
+    /// holds the compiler, and has made sure that no vCPU is in any of them.
+    pub(crate) fn discard(&self) -> Vec<Leaked<Unit>> {
+        self.queue.waiting.lock().blocks.retain(|translation| translation.is_valid());
+        self.cache.flush();
+        std::mem::take(&mut *self.units.lock()).owned
+    }
+
     pub(crate) fn after_fork(&self) -> std::io::Result<()> {
         self.cache.after_fork()
     }
@@ -82,7 +118,7 @@ impl<G: Guest> Compile<G> {
     /// The guest instruction that the host instruction at `host` belongs to.
     pub(crate) fn site(&self, host: usize) -> Option<&'static Site> {
         let units = self.units.lock();
-        let (_, unit) = units.range(..=host).next_back()?;
+        let (_, unit) = units.by_address.range(..=host).next_back()?;
         unit.site(host)
     }
 }
@@ -110,9 +146,31 @@ impl<G: Guest> Engine<G> {
         self.compile.queue.filled.notify_one();
     }
 
-    /// Compiles the unit headed by `head` and publishes it.
-    pub(crate) fn compile(&self, head: &'static Translation<G>, effort: Effort) {
+    /// Compiles the block of `key` at `at`, if it is still there.
+    pub(crate) fn compile_at(&self, key: BlockKey, at: u64) {
         let mut compiler = self.compile.compiler.lock();
+        let head = self.table.read().get(key, at);
+        if let Some(head) = head {
+            self.compile(&mut compiler, head, Effort::Quick);
+        }
+    }
+
+    /// Compiles the hottest of what waits.
+    fn compile_next(&self) {
+        // No generation begins while the lock is held.
+        let mut compiler = self.compile.compiler.lock();
+        let Some(head) = self.compile.queue.waiting.lock().hottest() else { return };
+        if head.covered.swap(false, Ordering::Relaxed) {
+            // Most of its executions will be in that unit. If not, it becomes warm once more.
+            head.queued.store(false, Ordering::Relaxed);
+            self.refuel(head);
+        } else {
+            self.compile(&mut compiler, head, Effort::Optimise);
+        }
+    }
+
+    /// Compiles the unit headed by `head` and publishes it.
+    fn compile(&self, compiler: &mut Compiler<G>, head: &'static Translation<G>, effort: Effort) {
         if !head.is_valid() || head.entry().is_some() {
             return;
         }
@@ -138,7 +196,7 @@ impl<G: Guest> Engine<G> {
         add(&counters.insts_compiled, blocks.iter().map(|b| u64::from(b.guest_insts)).sum());
         add(&counters.host_bytes, artifact.code().len() as u64);
         let unit = match self.compile.cache.install(artifact) {
-            Some(unit) => Box::leak(Box::new(unit)),
+            Some(unit) => self.compile.units.lock().insert(unit),
             None => {
                 // The block's next execution asks again.
                 self.flush();
@@ -146,7 +204,6 @@ impl<G: Guest> Engine<G> {
             }
         };
         add(&counters.compile_ns, start.elapsed().as_nanos() as u64);
-        self.compile.units.lock().insert(unit.entry, unit);
         // No member may be retired between the check and the publication; and what is checked
         // comes after the bytes were fetched.
         let table = self.table.read();
@@ -200,22 +257,6 @@ impl<G: Guest> Engine<G> {
         // Fuel starts over when it is used up.
         left > self.config.threshold || left <= self.config.threshold / 16 * 15
     }
-
-    /// Starts a new generation of the code cache. The caller holds the compiler.
-    fn flush(&self) {
-        let retired = self.table.write().clear();
-        self.forget(&retired);
-        self.compile.units.lock().clear();
-        let now = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        let vcpus: Vec<_> = self.vcpus.lock().iter().filter_map(Weak::upgrade).collect();
-        for vcpu in vcpus {
-            while vcpu.is_behind(now) {
-                vcpu.kick();
-                std::thread::sleep(Duration::from_micros(50));
-            }
-        }
-        self.compile.cache.flush();
-    }
 }
 
 /// Where code at virtual address `pc` is, as far as `head`'s place tells.
@@ -235,27 +276,9 @@ fn is_big_unit<G: Guest>(translation: &Translation<G>) -> bool {
 
 /// The compile thread.
 fn run<G: Guest>(queue: &Queue<G>, engine: &Weak<Engine<G>>) {
-    loop {
-        let head = {
-            let mut waiting = queue.waiting.lock();
-            loop {
-                if waiting.closed {
-                    return;
-                }
-                match waiting.hottest() {
-                    Some(head) => break head,
-                    None => waiting = queue.filled.wait(waiting),
-                }
-            }
-        };
+    while queue.wait() {
         let Some(engine) = engine.upgrade() else { return };
-        if head.covered.swap(false, Ordering::Relaxed) {
-            // Most of its executions will be in that unit. If not, it becomes warm once more.
-            head.queued.store(false, Ordering::Relaxed);
-            engine.refuel(head);
-        } else {
-            engine.compile(head, Effort::Optimise);
-        }
+        engine.compile_next();
     }
 }
 

@@ -13,7 +13,7 @@ use mynah_ir::BlockKey;
 use mynah_jit::HelperAddress;
 use mynah_mem::PAGE;
 use std::ops::Range;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -37,11 +37,14 @@ pub struct Config {
     pub threshold: u32,
     /// Bytes of memory for compiled code; it is flushed when it is full.
     pub code_cache: usize,
+    /// Blocks (about 1 KiB each) that may be translated before all are forgotten and freed; a
+    /// sixteenth of that if their code is gone.
+    pub translations: usize,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { tier: Tier::Auto, threshold: 2400, code_cache: 256 << 20 }
+        Config { tier: Tier::Auto, threshold: 2400, code_cache: 256 << 20, translations: 1 << 20 }
     }
 }
 
@@ -54,8 +57,10 @@ pub struct Engine<G: Guest> {
     pub(crate) compile: Compile<G>,
     pub(crate) helpers: &'static [HelperAddress],
     pub(crate) counters: Counters,
-    /// The code cache's generation.
+    /// The generation of translations and of the code cache.
     pub(crate) generation: AtomicU64,
+    /// Whether a new generation should begin, to free translations.
+    pub(crate) full: AtomicBool,
 }
 
 impl<G: Guest> Engine<G> {
@@ -75,6 +80,7 @@ impl<G: Guest> Engine<G> {
             helpers: mynah_jit::helper_table::<G>(),
             counters: Counters::default(),
             generation: AtomicU64::new(1),
+            full: AtomicBool::new(false),
         });
         if config.tier == Tier::Auto {
             engine.start_compile_thread();
@@ -113,14 +119,17 @@ impl<G: Guest> Engine<G> {
         add(&counters.insts_lifted, translation.code.guest_insts.into());
         add(&counters.bytes_lifted, translation.len.into());
         add(&counters.lift_ns, start.elapsed().as_nanos() as u64);
-        self.refuel(translation);
+        self.refuel(&translation);
         let mut table = self.table.write();
         if !Arc::ptr_eq(&table.breakpoints, &breakpoints) {
             drop(table);
             return self.translation(key, locate);
         }
         // Another vCPU may have been faster; both translations are right.
-        table.insert(translation);
+        let translation = table.insert(translation);
+        if table.is_full(self.config.translations) {
+            self.full.store(true, Ordering::Relaxed);
+        }
         Ok(translation)
     }
 
@@ -168,16 +177,15 @@ impl<G: Guest> Engine<G> {
         self.forget(&retired);
     }
 
-    /// Makes the vCPUs' jump caches forget retired translations, and vCPUs inside them leave.
-    pub(crate) fn forget(&self, retired: &[&'static Translation<G>]) {
+    /// Makes the vCPUs' jump caches forget translations that were retired, by their addresses, and
+    /// vCPUs inside them leave.
+    pub(crate) fn forget(&self, retired: &[u64]) {
         if retired.is_empty() {
             return;
         }
         add(&self.counters.blocks_invalidated, retired.len() as u64);
         for vcpu in self.vcpus.lock().iter().filter_map(Weak::upgrade) {
-            for translation in retired {
-                vcpu.forget(translation.key().pc);
-            }
+            retired.iter().for_each(|pc| vcpu.forget(*pc));
             vcpu.kick();
         }
     }

@@ -13,6 +13,7 @@
 mod compile;
 mod engine;
 mod env;
+mod generation;
 mod lookup;
 mod shared;
 mod stats;

@@ -135,6 +135,16 @@ impl<G: Guest> Lookup<G> {
         }
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        for index in 0..JumpEntry::COUNT {
+            self.compiled.iter().for_each(|cache| JumpEntry::clear(cache, index));
+            self.interpreted.forget(index);
+        }
+        self.found.iter_mut().for_each(|found| *found = None);
+        (self.passing, self.lasting) = Default::default();
+    }
+
     /// What the run loop remembers for `key`.
     #[inline]
     pub(crate) fn find(&self, key: BlockKey) -> Option<Known<G>> {

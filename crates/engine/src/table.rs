@@ -1,9 +1,10 @@
 //! Translations, and where they are found.
 
+use crate::generation::Leaked;
 use crate::sync::Mutex;
 use hashbrown::{HashMap, HashSet};
 use mynah_guest::Guest;
-use mynah_interp::Code;
+use mynah_interp::OwnedCode;
 use mynah_ir::{Block, BlockKey};
 use mynah_jit::{LinkSlot, Unit};
 use mynah_mem::{Memory, PAGE};
@@ -33,14 +34,15 @@ impl Place {
     }
 }
 
-/// One block of guest code, translated. Never freed: code that is being left may still name it. Its
-/// IR is not kept, since few blocks are ever compiled: [`crate::translate::again`] makes it anew.
+/// One block of guest code, translated. It stays for as long as its generation: code that is being
+/// left may still name it. Its IR is not kept, since few blocks are ever compiled:
+/// [`crate::translate::again`] makes it anew.
 pub(crate) struct Translation<G: Guest> {
     /// Length in bytes.
     pub(crate) len: u32,
     /// Where it leads ([`mynah_ir::End::leads_to`]).
     pub(crate) leads_to: [Option<u64>; 2],
-    pub(crate) code: &'static Code<G>,
+    pub(crate) code: OwnedCode<G>,
     pub(crate) place: Place,
     /// The guest bytes, where writes to them go unnoticed ([`crate::Watch::Compare`]).
     pub(crate) compare: Option<Box<[u8]>>,
@@ -66,15 +68,15 @@ pub(crate) struct Compiled<G: Guest> {
 }
 
 impl<G: Guest> Translation<G> {
-    pub(crate) fn leak(
+    pub(crate) fn new(
         block: &Block,
-        code: &'static Code<G>,
+        code: OwnedCode<G>,
         place: Place,
         compare: Option<Box<[u8]>>,
-    ) -> &'static Translation<G> {
+    ) -> Translation<G> {
         let compiled = Compiled { unit: None, incoming: Vec::new(), heads: Vec::new() };
         let mut leads_to = block.end.leads_to();
-        Box::leak(Box::new(Translation {
+        Translation {
             len: block.len,
             leads_to: [leads_to.next(), leads_to.next()],
             code,
@@ -85,7 +87,7 @@ impl<G: Guest> Translation<G> {
             covered: AtomicBool::new(false),
             entry: AtomicUsize::new(0),
             compiled: Mutex::new(compiled),
-        }))
+        }
     }
 
     pub(crate) fn key(&self) -> BlockKey {
@@ -152,11 +154,21 @@ pub(crate) struct Table<G: Guest> {
     /// Where no translation begins or goes on. They are here so that the set and the translations
     /// made under it change together, and that finding a translation does not look at it.
     pub(crate) breakpoints: Arc<HashSet<u64>>,
+    /// All translations of this generation, retired or not.
+    owned: Vec<Leaked<Translation<G>>>,
+    /// How many of them are retired.
+    retired: usize,
 }
 
 impl<G: Guest> Default for Table<G> {
     fn default() -> Table<G> {
-        Table { by_key: HashMap::new(), by_page: HashMap::new(), breakpoints: Arc::default() }
+        Table {
+            by_key: HashMap::new(),
+            by_page: HashMap::new(),
+            breakpoints: Arc::default(),
+            owned: Vec::new(),
+            retired: 0,
+        }
     }
 }
 
@@ -165,16 +177,31 @@ impl<G: Guest> Table<G> {
         self.by_key.get(&(key, at)).copied()
     }
 
-    pub(crate) fn insert(&mut self, translation: &'static Translation<G>) {
+    /// Whether there are more than `most` translations, or more than a sixteenth of that are
+    /// retired: a new generation should begin.
+    pub(crate) fn is_full(&self, most: usize) -> bool {
+        self.owned.len() > most || self.retired > most / 16
+    }
+
+    /// Yields the translations of this generation, all of which have been retired.
+    pub(crate) fn take(&mut self) -> Vec<Leaked<Translation<G>>> {
+        self.retired = 0;
+        std::mem::take(&mut self.owned)
+    }
+
+    pub(crate) fn insert(&mut self, translation: Translation<G>) -> &'static Translation<G> {
+        let (translation, owned) = Leaked::new(translation);
+        self.owned.push(owned);
         for part in translation.parts() {
             self.by_page.entry(part.start / PAGE).or_default().push(translation);
         }
         self.by_key.insert((translation.key(), translation.place.at), translation);
+        translation
     }
 
     /// Takes out and retires every translation of code in `range`, and every head of a unit that
-    /// such a one is part of. Yields them.
-    pub(crate) fn invalidate(&mut self, range: Range<u64>) -> Vec<&'static Translation<G>> {
+    /// such a one is part of. Yields their addresses.
+    pub(crate) fn invalidate(&mut self, range: Range<u64>) -> Vec<u64> {
         if range.is_empty() || self.by_page.is_empty() {
             return Vec::new();
         }
@@ -195,13 +222,14 @@ impl<G: Guest> Table<G> {
         self.retire(found)
     }
 
-    /// Takes out and retires every translation.
-    pub(crate) fn clear(&mut self) -> Vec<&'static Translation<G>> {
-        let all = self.by_key.values().copied().collect();
+    /// Takes out and retires every translation. Yields their addresses.
+    pub(crate) fn clear(&mut self) -> Vec<u64> {
+        // One that another vCPU's replaced has no key any more, but pages.
+        let all = self.by_page.values().flatten().copied().collect();
         self.retire(all)
     }
 
-    fn retire(&mut self, found: Vec<&'static Translation<G>>) -> Vec<&'static Translation<G>> {
+    fn retire(&mut self, found: Vec<&'static Translation<G>>) -> Vec<u64> {
         let mut retired = Vec::new();
         let mut pending = found;
         while let Some(translation) = pending.pop() {
@@ -220,8 +248,9 @@ impl<G: Guest> Table<G> {
                     }
                 }
             }
-            retired.push(translation);
+            retired.push(translation.key().pc);
         }
+        self.retired += retired.len();
         retired
     }
 }

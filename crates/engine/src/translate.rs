@@ -26,7 +26,7 @@ pub(crate) fn translate<G: Guest>(
     origin: Origin<'_>,
     key: BlockKey,
     breakpoints: &HashSet<u64>,
-) -> Result<&'static Translation<G>, Fault> {
+) -> Result<Translation<G>, Fault> {
     let mut limit = MAX_INSTS;
     let mut bytes = Bytes::new(origin, key.pc);
     loop {
@@ -35,7 +35,7 @@ pub(crate) fn translate<G: Guest>(
             Some(code) => {
                 let compare = bytes.compare.then(|| bytes.code[..block.len as usize].into());
                 let place = bytes.place(block.len);
-                return Ok(Translation::leak(&block, code.leak(), place, compare));
+                return Ok(Translation::new(&block, code, place, compare));
             }
             None if limit > 1 => limit /= 2,
             None => panic!("one instruction has more values than the interpreter has places"),

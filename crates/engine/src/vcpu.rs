@@ -8,9 +8,9 @@ use crate::table::Translation;
 use crate::translate::{self, Origin};
 use crate::{Engine, Env, Event, Exit, Flow};
 use mynah_guest::{Core, Cpu, Fault, Guest, MemFault};
-use mynah_interp::{Leave, Link, Outcome};
+use mynah_interp::{Code, Leave, Link, Outcome};
 use mynah_ir::BlockKey;
-use mynah_jit::{Effort, LinkSlot};
+use mynah_jit::LinkSlot;
 use mynah_mem::host::signal::last_fault;
 use mynah_mem::{Cause, Memory, Phys};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Vcpu<G: Guest> {
     engine: Arc<Engine<G>>,
     shared: Arc<Shared>,
     compiled_entries: u64,
-    /// What `shared.generation` says while guest code runs.
+    /// The generation of all that `lookup` knows; `shared.generation` while guest code runs.
     generation: u64,
     lookup: Lookup<G>,
 }
@@ -40,7 +40,8 @@ impl<G: Guest> Vcpu<G> {
         vcpus.retain(|v| v.strong_count() > 0);
         vcpus.push(Arc::downgrade(&shared));
         drop(vcpus);
-        Vcpu { cpu, engine, shared, compiled_entries: 0, generation: 0, lookup }
+        let generation = engine.generation.load(Ordering::SeqCst);
+        Vcpu { cpu, engine, shared, compiled_entries: 0, generation, lookup }
     }
 
     /// Runs guest code from `cpu.core.pc` until `env` stops it.
@@ -96,7 +97,6 @@ impl<G: Guest> Vcpu<G> {
     /// Runs translated code until something happens that the environment must see.
     fn execute(&mut self) -> Event {
         self.key();
-        self.generation = self.engine.generation.load(Ordering::SeqCst);
         self.shared.enter(self.generation);
         self.cpu.core.enter_fp();
         let event = self.translated();
@@ -116,11 +116,19 @@ impl<G: Guest> Vcpu<G> {
                 }
                 self.key();
             }
-            let now = self.engine.generation.load(Ordering::Acquire);
+            if self.engine.full.load(Ordering::Relaxed) {
+                // Another vCPU may wait for this one to be outside.
+                self.shared.leave();
+                self.engine.begin_generation();
+                self.shared.enter(self.generation);
+            }
+            let now = self.engine.generation.load(Ordering::SeqCst);
             if now != self.generation {
+                // Nothing of the older one may be used from here on.
+                slot = None;
+                self.lookup.clear();
                 self.generation = now;
                 self.shared.enter(now);
-                slot = None;
             }
             let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
             let translation = match self.find(key) {
@@ -132,9 +140,13 @@ impl<G: Guest> Vcpu<G> {
                 && translation.compare.is_none()
             {
                 // Compiling may wait for this vCPU to be outside.
+                let at = translation.place.at;
                 self.shared.leave();
-                self.engine.compile(translation, Effort::Quick);
+                self.engine.compile_at(key, at);
                 self.shared.enter(self.generation);
+                if self.engine.generation.load(Ordering::SeqCst) != self.generation {
+                    continue;
+                }
             }
             let left = match translation.entry() {
                 Some(entry) => {
@@ -217,7 +229,7 @@ impl<G: Guest> Vcpu<G> {
     fn missed(&mut self) -> Option<Event> {
         let key = BlockKey { pc: self.cpu.core.pc, mode: self.cpu.core.mode };
         match self.find(key) {
-            Ok(translation) => event(mynah_interp::once(translation.code, &mut self.cpu)),
+            Ok(translation) => event(mynah_interp::once(&translation.code, &mut self.cpu)),
             Err(event) => Some(event),
         }
     }
@@ -238,10 +250,10 @@ impl<G: Guest> Vcpu<G> {
     fn interpreted(&mut self, translation: &'static Translation<G>) -> Option<Event> {
         if translation.compare.is_some() || !translation.is_valid() {
             // Compared with memory each time: never linked, never remembered.
-            return event(mynah_interp::once(translation.code, &mut self.cpu));
+            return event(mynah_interp::once(&translation.code, &mut self.cpu));
         }
-        self.lookup.interpreted.insert(translation.code);
-        let mut code = translation.code;
+        self.lookup.interpreted.insert(&translation.code);
+        let mut code: &'static Code<G> = &translation.code;
         loop {
             match mynah_interp::run(code, &mut self.cpu, &self.lookup.interpreted) {
                 // How code is found may have changed.
@@ -258,7 +270,7 @@ impl<G: Guest> Vcpu<G> {
                         return None;
                     }
                     self.connect(link, next);
-                    code = next.code;
+                    code = &next.code;
                 }
                 Leave::Stop { code: stopped, link } => {
                     if !stopped.is_stopped() {
@@ -275,7 +287,7 @@ impl<G: Guest> Vcpu<G> {
                         return None;
                     }
                     self.connect(link, next);
-                    code = next.code;
+                    code = &next.code;
                 }
                 Leave::Attention => return None,
                 Leave::Trap(trap) => return Some(Event::Trap(trap)),
@@ -287,8 +299,8 @@ impl<G: Guest> Vcpu<G> {
     /// Has interpreted code find `next` without help, by `link` or by the jump cache.
     fn connect(&mut self, link: Option<&Link<G>>, next: &'static Translation<G>) {
         match link {
-            Some(link) if link.is_local() && next.is_linkable() => link.set(next.code),
-            _ => self.lookup.interpreted.insert(next.code),
+            Some(link) if link.is_local() && next.is_linkable() => link.set(&next.code),
+            _ => self.lookup.interpreted.insert(&next.code),
         }
     }
 

@@ -7,6 +7,8 @@ use mynah_guest::MemFault;
 use mynah_mem::{Flat, Memory as _};
 use mynah_riscv::{RiscV, state, trap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Sums in a loop with a load, a store and a call in each turn; a0 turns, result in a1, a3 points
 /// to eight bytes.
@@ -106,10 +108,50 @@ fn a_full_code_cache_is_flushed() {
 fn is_flushed(tier: Tier, turns: u64) -> bool {
     let mut cell = 0u64;
     let at = std::ptr::from_mut(&mut cell) as u64;
-    let config = Config { tier, threshold: 5, code_cache: 256 };
+    let config = Config { tier, threshold: 5, code_cache: 256, ..Config::default() };
     let (_, a1, _, stats) = run_with(config, turns, at);
     assert_eq!(a1, expected(turns), "{tier:?}");
     stats.blocks_invalidated > 0
+}
+
+/// Several vCPUs while translations are freed all the time: there is room for fewer than the program
+/// has, and another thread says that its code changes.
+#[test]
+fn translations_are_freed_under_running_vcpus() {
+    mynah_mem::host::signal::install(None);
+    let start = PROGRAM.0.as_ptr() as u64;
+    for tier in [Tier::Interpreter, Tier::Compiler, Tier::Auto] {
+        let config = Config { tier, threshold: 5, translations: 40, ..Config::default() };
+        let engine = Engine::<RiscV>::new(config, Arc::new(Bytes)).expect("there is memory");
+        let running = AtomicUsize::new(3);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut cell = 0u64;
+                    let mut vcpu = Vcpu::new(engine.clone(), Flat);
+                    for turns in (0..400).cycle() {
+                        if engine.stats().blocks_lifted > 1000 {
+                            break;
+                        }
+                        vcpu.cpu.core.pc = start;
+                        vcpu.cpu.set_slot(state::x(10), turns.into());
+                        vcpu.cpu
+                            .set_slot(state::x(13), (std::ptr::from_mut(&mut cell) as u64).into());
+                        vcpu.run(&mut UntilEcall(None));
+                        let sum = vcpu.cpu.slot(state::x(11)) as u64;
+                        assert_eq!(sum, expected(turns.max(1)), "{tier:?}");
+                    }
+                    running.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            let mut at = 0;
+            while running.load(Ordering::SeqCst) > 0 {
+                engine.invalidate(start + at..start + at + 4);
+                at = (at + 12) % 68;
+                std::thread::sleep(Duration::from_micros(30));
+            }
+        });
+    }
 }
 
 #[test]

@@ -7,7 +7,6 @@ use mynah_ir::{Block, BlockKey, Recover};
 use mynah_mem::{Memory, PAGE};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
@@ -94,13 +93,6 @@ impl<G: Guest> OwnedCode<G> {
             OwnedCode(at)
         }
     }
-
-    /// Keeps the code for good, so that links and caches may lead to it.
-    pub fn leak(self) -> &'static Code<G> {
-        let at = ManuallyDrop::new(self).0;
-        // SAFETY: nothing frees it, but for [`Code::reclaim`], whose caller answers for that.
-        unsafe { at.as_ref() }
-    }
 }
 
 impl<G: Guest> std::ops::Deref for OwnedCode<G> {
@@ -165,7 +157,7 @@ impl<G: Guest> Link<G> {
     #[inline(always)]
     pub fn get(&self) -> Option<&'static Code<G>> {
         // SAFETY: only `set` stores a pointer other than null, made of a `&'static`; whoever frees
-        // it answers for that (`Code::reclaim`).
+        // what that leads to answers for that.
         unsafe { self.target.load(Ordering::Acquire).as_ref() }
     }
 }
@@ -189,17 +181,6 @@ impl<G: Guest> Code<G> {
     fn first_link(&self) -> *const Link<G> {
         let steps = self.first_step().addr() + self.steps as usize * size_of::<Step>();
         std::ptr::with_exposed_provenance(steps)
-    }
-
-    /// Frees leaked code.
-    ///
-    /// # Safety
-    /// No thread runs it or holds a reference to it, and no [`Link`] or [`JumpCache`] that may be
-    /// followed again leads to it.
-    pub unsafe fn reclaim(code: &'static Code<G>) {
-        // The whole piece of memory, of which the reference covers the header.
-        let at = std::ptr::with_exposed_provenance_mut::<Code<G>>(std::ptr::from_ref(code).addr());
-        drop(NonNull::new(at).map(OwnedCode));
     }
 
     /// The ways out to known addresses, in the order of the block's exits; those of its end last.

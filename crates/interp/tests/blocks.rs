@@ -2,7 +2,7 @@
 
 use mynah_guest::toy::Toy;
 use mynah_guest::{Cause, Cpu, Fault, GuestNames};
-use mynah_interp::{JumpCache, Leave, Outcome, eval, flatten, run};
+use mynah_interp::{Code, JumpCache, Leave, Outcome, eval, flatten, run};
 use mynah_ir::{Trap, parse, verify};
 use mynah_mem::Flat;
 
@@ -162,7 +162,8 @@ fn links_fuel_and_attention() {
     );
     let mut last = block("v1 = get.i64 r1\nreturn v1");
     (last.key.pc, last.insts[0].imm) = (0x1004, 0x1004);
-    let (count, last) = (flatten(&count).unwrap().leak(), flatten(&last).unwrap().leak());
+    let leak = |block| &**Box::leak(Box::new(flatten(block).unwrap()));
+    let (count, last): (&'static Code<_>, &'static Code<_>) = (leak(&count), leak(&last));
     let mut cache = JumpCache::default();
     let Leave::Pc(Some(link)) = run(count, &mut cpu, &cache) else { panic!("no link yet") };
     assert_eq!((cpu.state.r[0], cpu.core.pc, link.pc), (1, 0x1000, 0x1000));

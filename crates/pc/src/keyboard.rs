@@ -15,9 +15,11 @@ const ESC: u8 = 0x1b;
 /// The left Alt, Shift and Control keys.
 const ALT: u16 = 0x38;
 
-/// How long a key waits for a guest that has switched its keyboard off, or whose firmware does not
-/// take its keys.
+/// How long a key waits for a guest that has switched its keyboard off.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// How long keys wait for a program that asks its BIOS for none, before another system is taken to
+/// have the keyboard: longer than a slow program works on a line.
+const FIRMWARE_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two keys that come at once, so that slow guests keep up.
 const PAUSE: Duration = Duration::from_millis(8);
 
@@ -182,7 +184,7 @@ impl FirmwareKeys {
                 free - 1
             }
             (Some((pointers, _)), Some((known, since))) if known == pointers => {
-                if now - since > PATIENCE { usize::MAX } else { 0 }
+                if now - since > FIRMWARE_PATIENCE { usize::MAX } else { 0 }
             }
             (Some((pointers, _)), _) => {
                 self.full = Some((pointers, now));
@@ -372,9 +374,9 @@ mod tests {
             set(FirmwareKeys::POINTERS, [head, tail]);
             assert_eq!(firmware.room(now), room, "{head:x} {tail:x}");
         }
-        assert_eq!(firmware.room(now + 2 * PATIENCE), usize::MAX, "nobody takes them");
+        assert_eq!(firmware.room(now + 2 * FIRMWARE_PATIENCE), usize::MAX, "nobody takes them");
         set(FirmwareKeys::POINTERS, [0x32, 0x2e]);
-        assert_eq!(firmware.room(now + 2 * PATIENCE), 0);
+        assert_eq!(firmware.room(now + 2 * FIRMWARE_PATIENCE), 0);
         set(FirmwareKeys::POINTERS, [0x33, 0x1000]);
         assert_eq!(firmware.room(now), usize::MAX, "not within the ring");
     }
