@@ -145,11 +145,18 @@ impl<'b> Lift<'b> {
                 FPU | FPU287 | FPU387 | MMX | SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2 | FXSR
             )
         };
+        let (emulated, switched) = (self.is(mode::EMULATED), self.is(mode::SWITCHED));
+        use Mnemonic::*;
+        // It is older than the unit.
+        if self.insn.mnemonic() == Wait {
+            if switched && self.is(mode::MONITOR) {
+                self.fault(trap::NO_UNIT);
+            }
+            return;
+        }
         let Some(feature) = self.insn.cpuid_features().iter().find(|f| unit(f)).copied() else {
             return;
         };
-        let (emulated, switched) = (self.is(mode::EMULATED), self.is(mode::SWITCHED));
-        use Mnemonic::*;
         let fault = match (self.insn.mnemonic(), feature) {
             // They use no register of a unit.
             (
@@ -157,7 +164,6 @@ impl<'b> Lift<'b> {
                 | Prefetcht0 | Prefetcht1 | Prefetcht2,
                 _,
             ) => None,
-            (Wait, _) => (switched && self.is(mode::MONITOR)).then_some(trap::NO_UNIT),
             (_, FPU | FPU287 | FPU387 | FXSR) => (emulated || switched).then_some(trap::NO_UNIT),
             _ if emulated || feature != MMX && !self.is(mode::SSE) => Some(trap::UNDEFINED),
             _ => switched.then_some(trap::NO_UNIT),
