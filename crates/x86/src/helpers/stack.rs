@@ -47,7 +47,9 @@ impl Stack {
     /// not 3.
     pub(crate) fn inner(segment: Segment, pointer: u64, long: bool) -> Stack {
         let mask = mask_of(&segment, long);
-        Stack { segment, pointer, mask, space: SUPERVISOR, error: segment.selector & !3 }
+        // In long mode it is the address that is wrong, not what a selector says.
+        let error = if long { 0 } else { segment.selector & !3 };
+        Stack { segment, pointer, mask, space: SUPERVISOR, error }
     }
 
     /// The same stack, with the rights of the processor itself.
