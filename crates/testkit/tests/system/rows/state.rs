@@ -127,6 +127,8 @@ fn each_word(cpu: &mut Cpu<Guest86>, mut each: impl FnMut(usize, &mut u64)) {
 }
 
 const RFLAGS: usize = 16;
+/// RF lasts for one instruction: at the end of a row it is not looked at.
+const RF: u64 = 1 << 16;
 /// Bits of a segment's attributes that rows show: all but those of the limit.
 const RIGHTS: u32 = attribute::ALL;
 
@@ -165,7 +167,7 @@ impl State {
     pub(crate) fn save(cpu: &mut Cpu<Guest86>) -> State {
         let mut state = State { pc: cpu.core.pc, ..State::default() };
         each_word(cpu, |n, register| state.words[n] = *register);
-        state.words[RFLAGS] = cpu.state.rflags();
+        state.words[RFLAGS] = cpu.state.rflags() & !RF;
         for n in 0..6 {
             state.segments[n] = cpu.state.segment(n);
         }
@@ -275,6 +277,7 @@ impl Outcome {
             let (name, value) = word.split_once('=').ok_or("no name=value")?;
             if name != "mem" {
                 outcome.state.set(name, value)?;
+                outcome.state.words[RFLAGS] &= !RF;
                 continue;
             }
             for part in value.split(',').filter(|part| !part.is_empty()) {
@@ -427,8 +430,9 @@ impl Row {
         out
     }
 
-    /// The right side that says what `outcome` is. What `open` names is not defined.
-    pub(crate) fn right_side(&self, outcome: &Outcome, open: &[String]) -> String {
+    /// The right side that says what `outcome` is. Where it fits what the row has with digits left
+    /// open, it is that.
+    pub(crate) fn right_side(&self, outcome: &Outcome) -> String {
         let mut words = Vec::new();
         let pc = outcome.state.pc;
         match (outcome.end, event(pc)) {
@@ -445,26 +449,31 @@ impl Row {
         }
         let before = self.state.spelled();
         for ((name, value), (_, was)) in outcome.state.spelled().into_iter().zip(before) {
-            if open.iter().any(|o| o.as_str() == name) {
-                words.push(format!("{name}=?"));
-            } else if value != was {
-                words.push(format!("{name}={value}"));
+            let word = self.fitted(format!("{name}={value}"));
+            if value != was || word.contains('?') {
+                words.push(word);
             }
         }
         let bytes = image::word_bytes(&self.setting);
-        words.extend(memory_words(&self.memory(), &outcome.memory, bytes));
+        let memory = memory_words(&self.memory(), &outcome.memory, bytes);
+        words.extend(memory.into_iter().map(|word| self.fitted(word)));
         if words.is_empty() { "same".into() } else { words.join(" ") }
     }
 
-    /// Names that the right side leaves open.
-    pub(crate) fn open(&self) -> Vec<String> {
-        let words = self.expected.iter().flatten();
-        words.filter_map(|word| word.strip_suffix("=?")).map(str::to_owned).collect()
+    /// The word of the right side that leaves digits of `word` open and is like it otherwise, or
+    /// else `word`.
+    fn fitted(&self, word: String) -> String {
+        let Some((name, value)) = word.split_once('=') else { return word };
+        let fits = |expected: &&String| {
+            let Some((n, pattern)) = expected.split_once('=') else { return false };
+            n == name && (pattern == "?" || pattern.contains('?') && is_like(value, pattern))
+        };
+        self.expected.iter().flatten().find(fits).cloned().unwrap_or(word)
     }
 
     /// Whether `outcome` is as the row expects; the right side that it would have if not.
     pub(crate) fn check(&self, outcome: &Outcome) -> Result<(), String> {
-        let right = self.right_side(outcome, &self.open());
+        let right = self.right_side(outcome);
         match &self.expected {
             Some(expected) if expected.join(" ") == right => Ok(()),
             _ => Err(right),
@@ -477,10 +486,13 @@ impl Row {
             let known = match word.split_once('=') {
                 None => word == "same" || End::named(word).is_some() || handler(word).is_some(),
                 Some((name, "?")) => self::word(name).is_some() || segment(name).is_some(),
-                Some((name, value)) => match unit(name) {
-                    Some((bytes, at)) => number(at).is_ok() && elements(bytes, value).is_ok(),
-                    None => State::default().set(name, value).is_ok(),
-                },
+                Some((name, value)) => {
+                    let value = value.replace('?', "0");
+                    match unit(name) {
+                        Some((bytes, at)) => number(at).is_ok() && elements(bytes, &value).is_ok(),
+                        None => State::default().set(name, &value).is_ok(),
+                    }
+                }
             };
             if !known {
                 return Err(format!("{word} is nothing that a row can come to"));
@@ -488,6 +500,17 @@ impl Row {
         }
         Ok(())
     }
+}
+
+/// Whether the numbers of `value` are those of `pattern` but for digits that are `?` there.
+fn is_like(value: &str, pattern: &str) -> bool {
+    let (values, patterns) = (value.split(':'), pattern.split(':'));
+    values.clone().count() == patterns.clone().count()
+        && values.zip(patterns).all(|(value, pattern)| {
+            let value = format!("{value:0>width$}", width = pattern.len());
+            let digits = value.chars().zip(pattern.chars());
+            value.len() == pattern.len() && digits.into_iter().all(|(v, p)| p == '?' || v == p)
+        })
 }
 
 /// The bytes of `value`, elements of `bytes` bytes separated by colons.
