@@ -18,6 +18,10 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     }
     sensitive(l, mnemonic) || transfers(l, mnemonic) || {
         let known = is_privileged(mnemonic);
+        // They are unknown there, whatever the privilege level.
+        if matches!(mnemonic, Mnemonic::Lldt | Mnemonic::Ltr) && !l.needs_protected() {
+            return true;
+        }
         if known && mode::cpl(l.mode) != 0 {
             // STAC and CLAC are unknown elsewhere, the others forbidden.
             let unknown = matches!(mnemonic, Mnemonic::Stac | Mnemonic::Clac);
@@ -120,9 +124,6 @@ fn privileged(l: &mut Lift<'_>, mnemonic: Mnemonic) {
             l.call(Id::LoadTable, &[which, address]);
         }
         Lldt | Ltr => {
-            if !l.needs_protected() {
-                return;
-            }
             let selector = l.selector_operand();
             l.call(if mnemonic == Lldt { Id::LoadLdt } else { Id::LoadTask }, &[selector]);
         }
