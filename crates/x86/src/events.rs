@@ -4,6 +4,7 @@
 //! and [`attend`] between instructions. Nothing of the vCPU changes before all is known to be
 //! right; what goes wrong then is delivered instead, as a double fault where the manual says so.
 
+use crate::canonical;
 use crate::flags::{AC, IF, NT, RF, TF, VM};
 use crate::helpers::debug::RESUMED;
 use crate::helpers::far::{check_handler, handler_segment, own_stack};
@@ -152,7 +153,7 @@ impl State {
 /// Makes the vCPU go on in the handler of `event`.
 pub fn deliver<M: Space>(cpu: &mut Cpu<X86<M>>, event: Event) -> std::result::Result<(), Shutdown> {
     let mut delivery = match event {
-        Event::Fault(fault) => Delivery::of_fault(fault),
+        Event::Fault(fault) => Delivery::of_fault(canonical::exception(cpu, fault)),
         Event::Trap(trap) => Delivery::of_trap(trap),
         Event::Interrupt(vector) => Delivery::outside(vector),
         Event::Nmi => Delivery::outside(trap::NMI as u8),
