@@ -22,6 +22,7 @@ import bochscpu.memory
 PAGE = 0x1000
 CODE = 0x8000
 SPARE = 0xE000  # where there is no code otherwise: Bochs does not see it change
+LANDING = bytes.fromhex("9f0f90c0")
 LIMIT = 64  # instructions
 SEGMENTS = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"]
 TABLES = ["gdtr", "idtr"]
@@ -145,11 +146,12 @@ class Run:
         start, state, changes = self.stop
         ax = session.cpu.state.rax
         rflags = int(state["rflags"], 16)
-        if pc == start + 1:
+        tells = self.memory[start : start + 4] == LANDING
+        if tells and pc == start + 1:
             low = ax >> 8 & ARITHMETIC & 0xFF
             state["rflags"] = "%x" % (rflags & ~(ARITHMETIC & 0xFF) | low)
             return
-        if pc == start + 4:
+        if tells and pc == start + 4:
             state["rflags"] = "%x" % (rflags & ~0x800 | (ax & 1) << 11)
         self.finish("at", start, state, changes)
 

@@ -138,6 +138,17 @@ impl Machine {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// Makes memory from physical address 0 on `bytes`.
+    pub(crate) fn fill(&self, bytes: &[u8]) {
+        let mut now = vec![0; bytes.len()];
+        self.phys.read(0, &mut now);
+        for (n, (new, old)) in bytes.chunks(64).zip(now.chunks(64)).enumerate() {
+            if new != old {
+                self.store(64 * n as u64, new);
+            }
+        }
+    }
+
     /// Loads the bytes at physical address `pa`.
     pub(crate) fn load(&self, pa: u64, bytes: &mut [u8]) {
         self.phys.read(pa, bytes);

@@ -20,7 +20,7 @@ pub(crate) fn outcomes(rows: &[&Row]) -> Vec<Result<Outcome, String>> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{PYTHON} names no Python that starts: {error}"));
-    let mut requests = format!("image {}\n", hex(&image::image()));
+    let mut requests = format!("image {}\n", hex(image::image()));
     for row in rows {
         requests.push_str(&row.request());
         requests.push('\n');

@@ -7,6 +7,7 @@
 
 use super::state::{Row, SEGMENTS, State, word};
 use mynah_x86::registers::{DR6_RESET, DR7_RESET, cr0, cr4, efer};
+use std::sync::OnceLock;
 use mynah_x86::segment::{CS, DS, ES, SS, Segment, Table};
 
 /// Bytes of memory, from physical address 0.
@@ -204,7 +205,12 @@ const GATES: &[(u64, u64, u64, u64)] = &[
 ];
 
 /// The memory that all rows begin with.
-pub(crate) fn image() -> Vec<u8> {
+pub(crate) fn image() -> &'static [u8] {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(build)
+}
+
+fn build() -> Vec<u8> {
     let mut image = vec![FILL; BYTES];
     let mut put = |at: u64, value: u64, bytes: usize| {
         image[at as usize..][..bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
@@ -459,7 +465,7 @@ pub(crate) fn setting_state(name: &str) -> Option<State> {
     };
     for (n, selector) in [(CS, setting.code), (SS, setting.stack), (DS, setting.data)] {
         state.segments[n] = match by_descriptor {
-            true => loaded(&image(), selector)?,
+            true => loaded(image(), selector)?,
             false => plain(paging == Paging::Virtual, selector),
         };
     }
@@ -471,8 +477,8 @@ pub(crate) fn setting_state(name: &str) -> Option<State> {
         };
     }
     let tr = if paging == Paging::Long { 0x40 } else { 0x38 };
-    state.segments[6] = loaded(&image(), 0xc0)?;
-    state.segments[7] = loaded(&image(), tr)?;
+    state.segments[6] = loaded(image(), 0xc0)?;
+    state.segments[7] = loaded(image(), tr)?;
     Some(state)
 }
 

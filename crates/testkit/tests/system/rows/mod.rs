@@ -68,7 +68,7 @@ fn expanded(text: &str) -> Vec<String> {
 fn run(machine: &mut Machine, row: &Row) -> Outcome {
     let before = row.memory();
     machine.reset();
-    machine.store(0, &before);
+    machine.fill(&before);
     row.state.load(&before, &mut machine.cpu);
     machine.begin(row.state.pc);
     machine.limit_to(CODE..CODE + row.code.len() as u64);

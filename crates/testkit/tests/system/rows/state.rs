@@ -399,7 +399,7 @@ impl Row {
 
     /// Memory before.
     pub(crate) fn memory(&self) -> Vec<u8> {
-        let mut memory = image::image();
+        let mut memory = image::image().to_vec();
         for (at, bytes) in self.all_edits() {
             let at = at as usize;
             if let Some(place) = memory.get_mut(at..at + bytes.len()) {
