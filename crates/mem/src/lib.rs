@@ -243,6 +243,11 @@ pub trait Memory: Send + 'static {
         true
     }
 
+    /// Whether [`Memory::take_moved`] has something to say.
+    fn has_moved(&self) -> bool {
+        false
+    }
+
     /// What of that which [`Memory::locate`] has said since the last call may no longer hold.
     fn take_moved(&mut self) -> Moved {
         Moved::Nothing
@@ -255,7 +260,7 @@ pub trait Memory: Send + 'static {
         false
     }
 
-    /// Host address of the TLB: [`TlbEntry::SPACES`] tables of [`TlbEntry::COUNT`] entries.
+    /// Host address of the TLB for the rights that accesses have: [`TlbEntry::COUNT`] entries.
     fn tlb(&self) -> usize {
         0
     }

@@ -397,6 +397,10 @@ impl<W: Walk> Memory for Paged<W> {
         self.tlb.fetches_global(self.space, va)
     }
 
+    fn has_moved(&self) -> bool {
+        self.moved != Moved::Nothing
+    }
+
     fn take_moved(&mut self) -> Moved {
         match self.moved {
             Moved::Nothing => {}
@@ -411,6 +415,6 @@ impl<W: Walk> Memory for Paged<W> {
     }
 
     fn tlb(&self) -> usize {
-        self.tlb.address()
+        self.tlb.address(self.space)
     }
 }

@@ -147,8 +147,8 @@ impl Tlb {
         }
     }
 
-    pub(crate) fn address(&self) -> usize {
-        self.entries.as_ptr() as usize
+    pub(crate) fn address(&self, space: u8) -> usize {
+        std::ptr::from_ref(self.entry(space, 0)) as usize
     }
 
     #[inline(always)]

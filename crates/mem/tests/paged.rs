@@ -182,6 +182,7 @@ fn a_change_of_mapping_is_told_once_and_only_if_code_was_located() {
     assert_eq!(rig.memory.take_moved(), Moved::Nothing);
     assert_eq!(rig.memory.load::<u8>(BASE), Ok(0));
     rig.memory.flush_page(BASE);
+    assert!(!rig.memory.has_moved());
     assert_eq!(rig.memory.take_moved(), Moved::Nothing, "a page of data");
     for (page, moved) in [(BASE, Moved::All), (BASE + 3 * PAGE, Moved::Locals)] {
         assert!(rig.memory.locate(page).is_ok());

@@ -31,6 +31,7 @@ pub use drives::{Drive, Interface};
 pub use mynah_debug::gdb::Width;
 pub use mynah_debug::{Address, Switch};
 pub use panel::Panel;
+pub use processor::Guest;
 pub use serial::Serial;
 
 use board::Board;
@@ -43,7 +44,7 @@ use mynah_mem::Paged;
 use mynah_x86::cpuid::Identity;
 use mynah_x86::paging::Walker;
 use parking_lot::{Condvar, Mutex};
-use processor::{Guest, Processor};
+use processor::Processor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -308,7 +309,6 @@ fn vcpu(
         x2apic: true,
         tsc_deadline: true,
         five_levels: false,
-        smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
     cpu.core.pc = mynah_x86::state::RESET_PC;

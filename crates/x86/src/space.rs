@@ -65,7 +65,7 @@ pub(crate) fn with_space<M: Space, R>(
     result
 }
 
-/// To be called after a change of what the mode follows from.
+/// To be called after a change of what the mode and the rights of accesses follow from.
 pub fn refresh<M: Space>(cpu: &mut Cpu<X86<M>>) {
     if cpu.state.refresh_mode() {
         cpu.mode_changed();

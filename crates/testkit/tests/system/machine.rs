@@ -196,7 +196,7 @@ impl Machine {
         }
         let mode = Guest86::mode(&self.cpu.state);
         self.cpu.core.mode = mode;
-        self.cpu.memory.set_space(Guest86::space(mode));
+        self.cpu.set_space();
         let outcome = if self.code.contains(&self.cpu.core.pc) {
             self.block(single).unwrap_or_else(Outcome::Fault)
         } else {

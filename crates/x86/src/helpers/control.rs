@@ -91,7 +91,9 @@ pub(super) extern "C" fn sti<M: Space>(cpu: &mut Cpu<X86<M>>, next: u64, _: u64,
 
 pub(super) extern "C" fn set_ac<M: Space>(cpu: &mut Cpu<X86<M>>, on: u64, _: u64, _: u64) -> u64 {
     cpu.state.set_rflags_bits(if on != 0 { AC } else { 0 }, AC);
-    refresh(cpu);
+    // The mode does not depend on AC at privilege level 0.
+    cpu.state.refresh_space();
+    cpu.set_space();
     0
 }
 
