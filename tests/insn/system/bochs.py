@@ -12,6 +12,7 @@ Linear addresses are physical where code runs, and what stands there outside the
 """
 
 import os
+import signal
 import sys
 import traceback
 
@@ -24,6 +25,7 @@ CODE = 0x8000
 SPARE = 0xE000  # where there is no code otherwise: Bochs does not see it change
 LANDING = bytes.fromhex("9f0f90c0")
 LIMIT = 64  # instructions
+SECONDS = 5
 SEGMENTS = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"]
 TABLES = ["gdtr", "idtr"]
 WORDS = """rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rflags
@@ -237,6 +239,8 @@ def main():
         # A process of its own for each row: nothing of the last one is left.
         child = os.fork()
         if child == 0:
+            # Bochs may wait for ever for what does not come.
+            signal.alarm(SECONDS)
             try:
                 Run(image, words).go()
             except Exception:
