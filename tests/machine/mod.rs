@@ -72,6 +72,13 @@ impl Machine {
         self.output.lock().expect("nobody panics with it").clear();
     }
 
+    /// Sends it the signal of this name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.expect("there is a kill").success());
+    }
+
     /// Waits until it ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;

@@ -231,7 +231,7 @@ pub trait Memory: Send + 'static {
     }
 
     /// Forgets where virtual addresses lead; with `globals` false, pages that the walker called
-    /// global are kept.
+    /// global and all of other address spaces are kept.
     fn flush(&mut self, _globals: bool) {}
 
     /// Forgets where the page of `va` leads, global or not.

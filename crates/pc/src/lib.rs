@@ -21,6 +21,7 @@ mod panel;
 mod processor;
 mod screen;
 mod serial;
+mod signals;
 mod terminal;
 
 pub use board::End;
@@ -33,11 +34,13 @@ pub use mynah_debug::{Address, Switch};
 pub use panel::Panel;
 pub use processor::Guest;
 pub use serial::Serial;
+pub use signals::die;
 
 use board::Board;
 use buses::ApicRegisters;
 use console::Input;
 use front::Front;
+use keyboard::{FirmwareKeys, Typist};
 use mynah_debug::Seat;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
@@ -164,6 +167,7 @@ impl Machine {
             options: self.options.clone(),
             vcpu: AtomicUsize::new(0),
         }));
+        panel.connect(&board);
         let started = Arc::new(Barrier::default());
         let mut threads = Vec::new();
         let made = self.spawn(console, panel, &started, &mut threads);
@@ -234,11 +238,12 @@ impl Machine {
     /// Has what is typed go to the machine.
     fn connect(&self, console: &Console, panel: &Panel) {
         let board = &self.board;
+        let firmware = board.rom.as_ref().map(|_| FirmwareKeys::new(board.ram.clone()));
         let target = match (self.options.display, &self.options.serial) {
             (Display::Text, _) => {
-                Input::Keyboard(Box::new(keyboard::typist(board.keyboard.clone())))
+                Input::Keyboard(Box::new(Typist::new(board.keyboard.clone(), firmware)))
             }
-            (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone()),
+            (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone(), firmware),
             (Display::None, _) => Input::Nowhere,
         };
         let (ended, control) = (board.clone(), panel.control.clone());

@@ -238,6 +238,11 @@ const MTRR_CAP: u64 = 8 | 1 << 8 | 1 << 10;
 const MISC_ENABLE: u64 = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 16 | 1 << 18 | 1 << 22 | 1 << 34;
 
 impl System {
+    /// The current process-context identifier.
+    pub(crate) fn pcid(&self) -> u64 {
+        if self.cr4 & cr4::PCIDE != 0 { self.cr3 & 0xfff } else { 0 }
+    }
+
     /// Whether 5-level paging is on.
     pub fn is_la57(&self) -> bool {
         self.cr4 & cr4::LA57 != 0
