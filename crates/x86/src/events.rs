@@ -4,7 +4,7 @@
 //! and [`attend`] between instructions. Nothing of the vCPU changes before all is known to be
 //! right; what goes wrong then is delivered instead, as a double fault where the manual says so.
 
-use crate::canonical;
+use crate::access;
 use crate::flags::{AC, IF, NT, RF, TF, VM};
 use crate::helpers::debug::RESUMED;
 use crate::helpers::far::{check_handler, handler_segment, own_stack};
@@ -56,6 +56,9 @@ pub enum Due {
 enum Origin {
     /// An exception of the instruction at the pc.
     Fault,
+    /// A breakpoint on the instruction at the pc: a fault that leaves RF as it is saved
+    /// (SDM 3B 17.3.1.1).
+    Breakpoint,
     /// An exception or interrupt before the instruction at the pc.
     Outside,
     /// INT n, INT3, INTO, of so many bytes: the gate must permit it. If it cannot be delivered it is
@@ -153,12 +156,16 @@ impl State {
 /// Makes the vCPU go on in the handler of `event`.
 pub fn deliver<M: Space>(cpu: &mut Cpu<X86<M>>, event: Event) -> std::result::Result<(), Shutdown> {
     let mut delivery = match event {
-        Event::Fault(fault) => Delivery::of_fault(canonical::exception(cpu, fault)),
+        Event::Fault(fault) => Delivery::of_fault(access::exception(cpu, fault)),
         Event::Trap(trap) => Delivery::of_trap(trap),
         Event::Interrupt(vector) => Delivery::outside(vector),
         Event::Nmi => Delivery::outside(trap::NMI as u8),
     };
-    settle_debug(cpu, &delivery);
+    settle_debug(cpu, &mut delivery);
+    if matches!(event, Event::Trap(_)) {
+        // Its handler is not stepped into.
+        cpu.state.system.debug_pending &= !dr6::BS;
+    }
     if event == Event::Nmi {
         cpu.state.system.nmi_blocked = true;
     }
@@ -208,17 +215,19 @@ fn follow(first: &Delivery, fault: Fault) -> Delivery {
 
 /// Debug conditions that were found in the instruction at hand go to DR6 with the exception, or are
 /// lost with the instruction.
-fn settle_debug<M: Space>(cpu: &mut Cpu<X86<M>>, delivery: &Delivery) {
+fn settle_debug<M: Space>(cpu: &mut Cpu<X86<M>>, delivery: &mut Delivery) {
     let system = &mut cpu.state.system;
     match delivery.origin {
         Origin::Fault => {
             let pending = std::mem::take(&mut system.debug_pending) & !RESUMED;
             if delivery.vector == trap::DEBUG as u8 {
                 system.dr6 |= pending;
+                if pending & dr6::BD == 0 {
+                    delivery.origin = Origin::Breakpoint;
+                }
             }
         }
-        Origin::Software(_) => system.debug_pending &= !dr6::BS,
-        Origin::Outside => {}
+        Origin::Breakpoint | Origin::Software(_) | Origin::Outside => {}
     }
     if delivery.vector == trap::DEBUG as u8 {
         system.dr7 &= !dr7::GD;
