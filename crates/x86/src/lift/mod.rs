@@ -80,6 +80,11 @@ pub(crate) fn lift(
     // end of 32-bit addresses is at their begin.
     let ends = l.is(mode::DEBUG) || !l.is_64() && l.next() < pc;
     match (l.fault, l.end) {
+        // A breakpoint on it comes first.
+        (Some(trap), _) if l.is(mode::DEBUG) => {
+            l.fault_if(l.iconst(Ty::I1, 1), trap.code);
+            Lifted::End { len, end: End::Jump(l.next()) }
+        }
         (Some(trap), _) => Lifted::Undefined { len, trap },
         (None, Some(end)) => Lifted::End { len, end },
         (None, None) if ends => Lifted::End { len, end: End::Jump(l.next()) },
