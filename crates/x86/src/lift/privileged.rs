@@ -23,8 +23,9 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
             return true;
         }
         if known && mode::cpl(l.mode) != 0 {
-            // STAC and CLAC are unknown elsewhere, the others forbidden.
-            let unknown = matches!(mnemonic, Mnemonic::Stac | Mnemonic::Clac);
+            // These are unknown elsewhere, the others forbidden.
+            use Mnemonic::*;
+            let unknown = matches!(mnemonic, Stac | Clac | Monitor | Mwait);
             l.fault(if unknown { trap::UNDEFINED } else { trap::PROTECTION });
         } else if known {
             privileged(l, mnemonic);
