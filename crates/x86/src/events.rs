@@ -7,7 +7,7 @@
 use crate::access;
 use crate::flags::{AC, IF, NT, RF, TF, VM};
 use crate::helpers::debug::RESUMED;
-use crate::helpers::far::{check_handler, handler_segment, own_stack};
+use crate::helpers::far::{check_handler, handler_segment};
 use crate::helpers::segment::{Descriptor, Result, set_code};
 use crate::helpers::stack::{Stack, task_stack};
 use crate::helpers::task::{self, Switch};
@@ -313,7 +313,7 @@ fn enter_real<M: Space>(cpu: &mut Cpu<X86<M>>, delivery: &Delivery) -> Result<()
     }
     let pointer = u64::from(cpu.memory.load::<u32>(idtr.base.wrapping_add(at))?);
     let (offset, selector) = (pointer & 0xffff, (pointer >> 16) as u16);
-    let mut stack = own_stack(cpu);
+    let mut stack = Stack::own(cpu);
     stack.push(cpu, cpu.state.rflags() & !RF, 2)?;
     stack.push(cpu, cpu.state.selectors[CS].into(), 2)?;
     stack.push(cpu, cpu.state.code_offset(cpu.core.pc), 2)?;
@@ -371,7 +371,7 @@ fn enter_task<M: Space>(
     cpu.core.pc = target;
     if let (Some(code), None) = (delivery.error, cpu.state.system.due) {
         let wide = matches!(cpu.state.system.tr.kind(), kind::TSS32 | kind::BUSY32);
-        let mut stack = own_stack(cpu);
+        let mut stack = Stack::own(cpu);
         match stack.push(cpu, code.into(), if wide { 4 } else { 2 }) {
             Ok(()) => stack.commit_pointer(cpu),
             // It is the new task's.
@@ -399,7 +399,7 @@ fn enter_protected<M: Space>(
     if from_virtual && cpl != 0 {
         return Err(protection(selector));
     }
-    let mut stack = if inner { task_stack(cpu, cpl, cpl.into())? } else { own_stack(cpu) };
+    let mut stack = if inner { task_stack(cpu, cpl, cpl.into())? } else { Stack::own(cpu) };
     check_handler(cpu, &segment, offset)?;
     if from_virtual {
         for n in [GS, FS, DS, ES] {
@@ -465,10 +465,10 @@ fn enter_long<M: Space>(
     let current = cpu.state.segment(SS);
     let mut stack = match interrupt_stack {
         0 if inner => task_stack(cpu, cpl, cpl.into())?,
-        0 => Stack::inner(current, cpu.state.gpr[4], true),
+        0 => Stack::inner(cpu, cpl, current, cpu.state.gpr[4], true),
         n => {
             let stack = task_stack(cpu, cpl, 3 + n)?;
-            if inner { stack } else { Stack::inner(current, stack.pointer, true) }
+            if inner { stack } else { Stack::inner(cpu, cpl, current, stack.pointer, true) }
         }
     };
     check_handler(cpu, &segment, offset)?;

@@ -595,12 +595,6 @@ pub(crate) fn handler_segment<M: Space>(
     Ok((segment, level))
 }
 
-/// The stack in use, as the processor itself uses it.
-pub(crate) fn own_stack<M: Space>(cpu: &Cpu<X86<M>>) -> Stack {
-    let stack = Stack::current(cpu);
-    if cpu.state.system.cpl == 3 { stack } else { stack.supervisor() }
-}
-
 /// Checks the handler's entry point: #GP if it lies outside its segment.
 pub(crate) fn check_handler<M: Space>(
     cpu: &Cpu<X86<M>>,
