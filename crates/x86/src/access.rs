@@ -41,7 +41,7 @@ fn instruction<M: Space>(cpu: &mut Cpu<X86<M>>) -> Option<Instruction> {
     let mut pa = 0;
     for byte in &mut code {
         let va = pc.wrapping_add(len as u64);
-        if len == 0 || va % PAGE == 0 {
+        if len == 0 || va.is_multiple_of(PAGE) {
             let Ok(found) = cpu.memory.locate(va) else { break };
             pa = found;
         }

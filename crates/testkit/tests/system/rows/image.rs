@@ -7,8 +7,8 @@
 
 use super::state::{Row, SEGMENTS, State, word};
 use mynah_x86::registers::{DR6_RESET, DR7_RESET, cr0, cr4, efer};
-use std::sync::OnceLock;
 use mynah_x86::segment::{CS, DS, ES, SS, Segment, Table};
+use std::sync::OnceLock;
 
 /// Bytes of memory, from physical address 0.
 pub(crate) const BYTES: usize = 0x4_0000;
@@ -381,13 +381,7 @@ enum Paging {
     Long,
 }
 
-const fn setting(
-    name: &'static str,
-    code: u16,
-    stack: u16,
-    data: u16,
-    paging: Paging,
-) -> Setting {
+const fn setting(name: &'static str, code: u16, stack: u16, data: u16, paging: Paging) -> Setting {
     Setting { name, code, stack, data, paging }
 }
 
