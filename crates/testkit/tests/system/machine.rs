@@ -138,6 +138,11 @@ impl Machine {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// Its memory.
+    pub(crate) fn phys(&self) -> Arc<Phys> {
+        self.phys.clone()
+    }
+
     /// Makes memory from physical address 0 on `bytes`.
     pub(crate) fn fill(&self, bytes: &[u8]) {
         let mut now = vec![0; bytes.len()];

@@ -5,10 +5,12 @@
 //! rows and fills in what it says.
 
 mod bochs;
+mod compiled;
 mod image;
 mod state;
 
 use crate::machine::{Ended, Machine, Style};
+use compiled::Compiled;
 use image::CODE;
 use mynah_testkit::rows::{line_text, rewrite, split_comment};
 use state::{End, Outcome, Row, State};
@@ -129,16 +131,22 @@ fn check_file(path: &Path, failures: &mut String) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let rows = parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut machines = [Style::Single, Style::Blocks].map(|style| (style, Machine::new(style)));
+    let mut compiled = Compiled::new();
     for row in &rows {
         let expected = row.expected.as_ref().map_or("(BLESS=1)".into(), |e| e.join(" "));
         if let Err(error) = row.check_words() {
             let _ = writeln!(failures, "{name} line {}: {error}", row.line);
         }
+        let mut runners: Vec<(String, Box<dyn FnMut() -> Outcome + '_>)> = Vec::new();
         for (style, machine) in &mut machines {
-            let Err(right) = row.check(&run(machine, row)) else { continue };
+            runners.push((format!("{style:?}"), Box::new(|| run(machine, row))));
+        }
+        runners.push(("compiled".into(), Box::new(|| compiled.run(row))));
+        for (style, mut run) in runners {
+            let Err(right) = row.check(&run()) else { continue };
             let _ = writeln!(
                 failures,
-                "{name} line {}, {style:?}: {}\n  {}\n  expected {expected}\n  it did   {right}",
+                "{name} line {}, {style}: {}\n  {}\n  expected {expected}\n  it did   {right}",
                 row.line,
                 mynah_testkit::subject::hex(&row.code),
                 row.input

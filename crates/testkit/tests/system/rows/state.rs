@@ -471,6 +471,14 @@ impl Row {
         self.expected.iter().flatten().find(fits).cloned().unwrap_or(word)
     }
 
+    /// Where control may be at its end besides handlers and targets: behind the code, and where the
+    /// right side says.
+    pub(crate) fn ends(&self) -> Vec<u64> {
+        let words = self.expected.iter().flatten();
+        let named = words.filter_map(|word| number(word.strip_prefix("pc=")?).ok());
+        named.chain([CODE + self.code.len() as u64]).collect()
+    }
+
     /// Whether `outcome` is as the row expects; the right side that it would have if not.
     pub(crate) fn check(&self, outcome: &Outcome) -> Result<(), String> {
         let right = self.right_side(outcome);
