@@ -102,7 +102,7 @@ pub fn parse<S: Subject>(text: &str) -> Result<Vec<Group>, RowError> {
 }
 
 /// The line without its comment, and the comment with its `#`.
-fn split_comment(line: &str) -> (&str, &str) {
+pub fn split_comment(line: &str) -> (&str, &str) {
     let starts = |(at, _): &(usize, &str)| {
         let rest = &line[at + 1..];
         rest.is_empty() || rest.starts_with(' ')
@@ -253,7 +253,7 @@ fn number(text: &str) -> Result<u128, String> {
 }
 
 /// The bytes that hexadecimal digits say.
-pub(crate) fn bytes(digits: &str) -> Result<Vec<u8>, String> {
+pub fn bytes(digits: &str) -> Result<Vec<u8>, String> {
     if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
         return Err("a byte has two digits".into());
     }

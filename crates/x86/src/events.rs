@@ -4,9 +4,10 @@
 //! and [`attend`] between instructions. Nothing of the vCPU changes before all is known to be
 //! right; what goes wrong then is delivered instead, as a double fault where the manual says so.
 
+use crate::access;
 use crate::flags::{AC, IF, NT, RF, TF, VM};
 use crate::helpers::debug::RESUMED;
-use crate::helpers::far::{check_handler, handler_segment, own_stack};
+use crate::helpers::far::{check_handler, handler_segment};
 use crate::helpers::segment::{Descriptor, Result, set_code};
 use crate::helpers::stack::{Stack, task_stack};
 use crate::helpers::task::{self, Switch};
@@ -55,6 +56,9 @@ pub enum Due {
 enum Origin {
     /// An exception of the instruction at the pc.
     Fault,
+    /// A breakpoint on the instruction at the pc: a fault that leaves RF as it is saved
+    /// (SDM 3B 17.3.1.1).
+    Breakpoint,
     /// An exception or interrupt before the instruction at the pc.
     Outside,
     /// INT n, INT3, INTO, of so many bytes: the gate must permit it. If it cannot be delivered it is
@@ -152,12 +156,16 @@ impl State {
 /// Makes the vCPU go on in the handler of `event`.
 pub fn deliver<M: Space>(cpu: &mut Cpu<X86<M>>, event: Event) -> std::result::Result<(), Shutdown> {
     let mut delivery = match event {
-        Event::Fault(fault) => Delivery::of_fault(fault),
+        Event::Fault(fault) => Delivery::of_fault(access::exception(cpu, fault)),
         Event::Trap(trap) => Delivery::of_trap(trap),
         Event::Interrupt(vector) => Delivery::outside(vector),
         Event::Nmi => Delivery::outside(trap::NMI as u8),
     };
-    settle_debug(cpu, &delivery);
+    settle_debug(cpu, &mut delivery);
+    if matches!(event, Event::Trap(_)) {
+        // Its handler is not stepped into.
+        cpu.state.system.debug_pending &= !dr6::BS;
+    }
     if event == Event::Nmi {
         cpu.state.system.nmi_blocked = true;
     }
@@ -207,17 +215,19 @@ fn follow(first: &Delivery, fault: Fault) -> Delivery {
 
 /// Debug conditions that were found in the instruction at hand go to DR6 with the exception, or are
 /// lost with the instruction.
-fn settle_debug<M: Space>(cpu: &mut Cpu<X86<M>>, delivery: &Delivery) {
+fn settle_debug<M: Space>(cpu: &mut Cpu<X86<M>>, delivery: &mut Delivery) {
     let system = &mut cpu.state.system;
     match delivery.origin {
         Origin::Fault => {
             let pending = std::mem::take(&mut system.debug_pending) & !RESUMED;
             if delivery.vector == trap::DEBUG as u8 {
                 system.dr6 |= pending;
+                if pending & dr6::BD == 0 {
+                    delivery.origin = Origin::Breakpoint;
+                }
             }
         }
-        Origin::Software(_) => system.debug_pending &= !dr6::BS,
-        Origin::Outside => {}
+        Origin::Breakpoint | Origin::Software(_) | Origin::Outside => {}
     }
     if delivery.vector == trap::DEBUG as u8 {
         system.dr7 &= !dr7::GD;
@@ -303,7 +313,7 @@ fn enter_real<M: Space>(cpu: &mut Cpu<X86<M>>, delivery: &Delivery) -> Result<()
     }
     let pointer = u64::from(cpu.memory.load::<u32>(idtr.base.wrapping_add(at))?);
     let (offset, selector) = (pointer & 0xffff, (pointer >> 16) as u16);
-    let mut stack = own_stack(cpu);
+    let mut stack = Stack::own(cpu);
     stack.push(cpu, cpu.state.rflags() & !RF, 2)?;
     stack.push(cpu, cpu.state.selectors[CS].into(), 2)?;
     stack.push(cpu, cpu.state.code_offset(cpu.core.pc), 2)?;
@@ -361,7 +371,7 @@ fn enter_task<M: Space>(
     cpu.core.pc = target;
     if let (Some(code), None) = (delivery.error, cpu.state.system.due) {
         let wide = matches!(cpu.state.system.tr.kind(), kind::TSS32 | kind::BUSY32);
-        let mut stack = own_stack(cpu);
+        let mut stack = Stack::own(cpu);
         match stack.push(cpu, code.into(), if wide { 4 } else { 2 }) {
             Ok(()) => stack.commit_pointer(cpu),
             // It is the new task's.
@@ -389,7 +399,7 @@ fn enter_protected<M: Space>(
     if from_virtual && cpl != 0 {
         return Err(protection(selector));
     }
-    let mut stack = if inner { task_stack(cpu, cpl, cpl.into())? } else { own_stack(cpu) };
+    let mut stack = if inner { task_stack(cpu, cpl, cpl.into())? } else { Stack::own(cpu) };
     check_handler(cpu, &segment, offset)?;
     if from_virtual {
         for n in [GS, FS, DS, ES] {
@@ -455,10 +465,10 @@ fn enter_long<M: Space>(
     let current = cpu.state.segment(SS);
     let mut stack = match interrupt_stack {
         0 if inner => task_stack(cpu, cpl, cpl.into())?,
-        0 => Stack::inner(current, cpu.state.gpr[4], true),
+        0 => Stack::inner(cpu, cpl, current, cpu.state.gpr[4], true),
         n => {
             let stack = task_stack(cpu, cpl, 3 + n)?;
-            if inner { stack } else { Stack::inner(current, stack.pointer, true) }
+            if inner { stack } else { Stack::inner(cpu, cpl, current, stack.pointer, true) }
         }
     };
     check_handler(cpu, &segment, offset)?;

@@ -10,6 +10,7 @@
 //! Addresses of code are linear: what the engine calls the pc is the instruction pointer plus the
 //! base of CS.
 
+mod access;
 pub mod cpuid;
 mod decode;
 pub mod events;

@@ -9,6 +9,7 @@ use mynah_x86::paging::Walker;
 use mynah_x86::segment::{CS, Segment};
 use mynah_x86::{X86, trap};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The vCPU's architecture.
@@ -62,6 +63,8 @@ pub(crate) enum Ended {
     Shutdown,
     /// It goes on and on.
     Endless,
+    /// The pc is outside the code under test, and could be fetched from.
+    Outside,
 }
 
 /// How code is lifted.
@@ -78,6 +81,8 @@ pub(crate) struct Machine {
     phys: Arc<Phys>,
     text: Arc<Text>,
     style: Style,
+    /// Linear addresses of the code that is executed; blocks end where it ends.
+    code: Range<u64>,
     blocks: HashMap<(BlockKey, Vec<u8>), OwnedCode<Guest86>>,
 }
 
@@ -92,7 +97,8 @@ impl Machine {
         let mut cpu = Cpu::new(memory);
         let text = Arc::new(Text::default());
         cpu.core.ports = Some(text.clone());
-        Machine { cpu, phys, text, style, blocks: HashMap::new() }
+        let code = 0..u64::MAX;
+        Machine { cpu, phys, text, style, code, blocks: HashMap::new() }
     }
 
     /// RESET, with a page walker and a TLB that know nothing.
@@ -130,6 +136,32 @@ impl Machine {
     pub(crate) fn text(&self) -> String {
         let text = self.text.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Its memory.
+    pub(crate) fn phys(&self) -> Arc<Phys> {
+        self.phys.clone()
+    }
+
+    /// Makes memory from physical address 0 on `bytes`.
+    pub(crate) fn fill(&self, bytes: &[u8]) {
+        let mut now = vec![0; bytes.len()];
+        self.phys.read(0, &mut now);
+        for (n, (new, old)) in bytes.chunks(64).zip(now.chunks(64)).enumerate() {
+            if new != old {
+                self.store(64 * n as u64, new);
+            }
+        }
+    }
+
+    /// Loads the bytes at physical address `pa`.
+    pub(crate) fn load(&self, pa: u64, bytes: &mut [u8]) {
+        self.phys.read(pa, bytes);
+    }
+
+    /// Makes the code at these linear addresses all that there is.
+    pub(crate) fn limit_to(&mut self, code: Range<u64>) {
+        self.code = code;
     }
 
     /// Runs until the program ends.
@@ -170,9 +202,13 @@ impl Machine {
         let mode = Guest86::mode(&self.cpu.state);
         self.cpu.core.mode = mode;
         self.cpu.set_space();
-        let outcome = match self.block(single) {
-            Ok(outcome) => outcome,
-            Err(fault) => Outcome::Fault(fault),
+        let outcome = if self.code.contains(&self.cpu.core.pc) {
+            self.block(single).unwrap_or_else(Outcome::Fault)
+        } else {
+            match self.cpu.memory.locate(self.cpu.core.pc) {
+                Ok(_) => return Ok(Some(Ended::Outside)),
+                Err(fault) => Outcome::Fault(fault.into()),
+            }
         };
         match outcome {
             Outcome::Pc => Ok(None),
@@ -228,7 +264,7 @@ impl Machine {
             self.phys.read(pa, &mut part);
             bytes.extend(part);
         }
-        bytes.truncate(BYTES);
+        bytes.truncate(BYTES.min((self.code.end - va) as usize));
         Ok(bytes)
     }
 }

@@ -5,6 +5,7 @@
 
 mod hostile;
 mod machine;
+mod rows;
 
 use machine::{Ended, Machine, Style};
 use std::path::Path;

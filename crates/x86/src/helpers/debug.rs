@@ -6,7 +6,7 @@ use super::control::ask_attention;
 use super::segment::{Result, answer};
 use crate::flags::{RF, TF};
 use crate::registers::{cr4, dr6, dr7};
-use crate::segment::UD;
+use crate::segment::{GP, UD};
 use crate::space::refresh;
 use crate::state::{System, Watch};
 use crate::{Space, X86, trap};
@@ -113,6 +113,9 @@ fn check<M: Space>(cpu: &mut Cpu<X86<M>>, n: u64) -> Result<()> {
     let system = &cpu.state.system;
     if matches!(n, 4 | 5) && system.cr4 & cr4::DE != 0 {
         return Err(UD);
+    }
+    if system.cpl != 0 {
+        return Err(GP);
     }
     if system.dr7 & dr7::GD != 0 {
         return Err(debug_fault(cpu, dr6::BD));

@@ -8,7 +8,7 @@ use super::segment::{
 };
 use super::stack::{Stack, task_field, task_stack};
 use super::task::{self, Switch};
-use crate::flags::{self, IF, IOPL, NT, RF, TF, VM};
+use crate::flags::{self, IF, IOPL, NT, RF, TF, VIF, VIP, VM};
 use crate::registers::{dr6, efer};
 use crate::segment::{
     CS, DS, ES, FS, GP, GS, SS, Segment, UD, attribute, is_canonical, is_null, kind, protection,
@@ -60,12 +60,13 @@ pub(super) extern "C" fn call<M: Space>(
     answer(cpu, target)
 }
 
-/// Whether `offset` lies in the code segment: #GP if not.
+/// Whether `offset`, of which 32 bits count outside 64-bit code, lies in the code segment: #GP if
+/// not.
 fn check_target<M: Space>(cpu: &Cpu<X86<M>>, segment: &Segment, offset: u64) -> Result<()> {
     let inside = if cpu.state.is_long() && segment.has(attribute::LONG) {
         is_canonical(offset, cpu.state.system.is_la57())
     } else {
-        offset <= segment.limit.into()
+        offset as u32 <= segment.limit
     };
     if inside { Ok(()) } else { Err(GP) }
 }
@@ -130,27 +131,39 @@ fn target<M: Space>(cpu: &mut Cpu<X86<M>>, selector: u16) -> Result<Target> {
     })
 }
 
+/// Which code a call gate may lead to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Through {
+    /// JMP: the privilege level stays.
+    Jump,
+    /// CALL: it may become an inner one.
+    Call,
+}
+
 /// The code that a call gate leads to, and the offset there.
 fn gate_target<M: Space>(
     cpu: &mut Cpu<X86<M>>,
     gate: &Descriptor,
-) -> Result<(Descriptor, Segment, u64)> {
+    through: Through,
+) -> Result<(Segment, u64)> {
     let selector = gate.gate_selector();
-    if is_null(selector) {
-        return Err(GP);
-    }
     let wide = gate.segment().kind() == kind::CALL32;
     let offset = if wide { gate.gate_offset() } else { gate.low & 0xffff };
     let long = cpu.state.is_long();
     let high = if long { upper_half(cpu, gate, trap::PROTECTION)? } else { 0 };
+    if is_null(selector) {
+        return Err(GP);
+    }
     let found = descriptor(cpu, selector, trap::PROTECTION)?;
     let segment = found.segment();
+    let (cpl, dpl) = (cpu.state.system.cpl, segment.dpl());
+    let stays = dpl == cpl || segment.is_conforming() || through == Through::Call;
     let not_64 = long && (!segment.has(attribute::LONG) || segment.has(attribute::BIG));
-    if !segment.is_code() || segment.dpl() > cpu.state.system.cpl || not_64 {
+    if !segment.is_code() || dpl > cpl || !stays || not_64 {
         return Err(protection(selector));
     }
     let segment = code_segment(cpu, &found)?;
-    Ok((found, segment, offset | high))
+    Ok((segment, offset | high))
 }
 
 fn jump_far<M: Space>(cpu: &mut Cpu<X86<M>>, pointer: Pointer) -> Result<u64> {
@@ -161,13 +174,7 @@ fn jump_far<M: Space>(cpu: &mut Cpu<X86<M>>, pointer: Pointer) -> Result<u64> {
     let cpl = cpu.state.system.cpl;
     let (segment, offset) = match target(cpu, pointer.selector)? {
         Target::Code(segment) => (segment, pointer.offset),
-        Target::Gate(gate) => {
-            let (_, segment, offset) = gate_target(cpu, &gate)?;
-            if !segment.is_conforming() && segment.dpl() != cpl {
-                return Err(protection(segment.selector));
-            }
-            (segment, offset)
-        }
+        Target::Gate(gate) => gate_target(cpu, &gate, Through::Jump)?,
         Target::Task(selector) => {
             let next = cpu.state.code_offset(pointer.next);
             return task::switch(cpu, selector, Switch::Jump, next);
@@ -194,7 +201,7 @@ fn call_far<M: Space>(cpu: &mut Cpu<X86<M>>, pointer: Pointer) -> Result<u64> {
         Target::Code(segment) => (segment, pointer.offset, pointer.bytes),
         Target::Task(selector) => return task::switch(cpu, selector, Switch::Call, return_to),
         Target::Gate(gate) => {
-            let (_, segment, offset) = gate_target(cpu, &gate)?;
+            let (segment, offset) = gate_target(cpu, &gate, Through::Call)?;
             let bytes = match gate.segment().kind() {
                 _ if cpu.state.is_long() => 8,
                 kind::CALL32 => 4,
@@ -282,9 +289,9 @@ fn return_far<M: Space>(cpu: &mut Cpu<X86<M>>, bytes: u32, parameters: u64) -> R
         return Ok(set_real_code(cpu, segment, offset));
     }
     let segment = return_segment(cpu, selector)?;
-    check_target(cpu, &segment, offset)?;
     stack.drop(parameters);
     if rpl(selector) == cpu.state.system.cpl {
+        check_target(cpu, &segment, offset)?;
         stack.commit_pointer(cpu);
         set_code(cpu, segment, rpl(selector));
         return Ok(cpu.state.code_address(offset));
@@ -306,6 +313,7 @@ fn return_outer<M: Space>(
     let level = rpl(segment.selector);
     let to_64 = cpu.state.is_long() && segment.has(attribute::LONG);
     let stack = stack_segment(cpu, stack_selector, level, trap::PROTECTION, to_64)?;
+    check_target(cpu, &segment, offset)?;
     let before = cpu.state.system.cpl;
     set_code(cpu, segment, level);
     cpu.state.set_segment(SS, stack);
@@ -367,9 +375,10 @@ fn return_interrupt<M: Space>(cpu: &mut Cpu<X86<M>>, bytes: u32, next: u64) -> R
         return return_virtual(cpu, stack, offset, selector, rflags);
     }
     let segment = return_segment(cpu, selector)?;
-    check_target(cpu, &segment, offset)?;
-    let mask = (changeable(cpu) | RF) & width;
+    let system = if cpu.state.system.cpl == 0 { VIF | VIP } else { 0 };
+    let mask = (changeable(cpu) | RF | system) & width;
     if !in_64 && rpl(selector) == cpu.state.system.cpl {
+        check_target(cpu, &segment, offset)?;
         stack.commit_pointer(cpu);
         cpu.state.set_rflags_bits(rflags, mask);
         set_code(cpu, segment, rpl(selector));
@@ -584,12 +593,6 @@ pub(crate) fn handler_segment<M: Space>(
     mark_accessed(cpu, &found)?;
     let level = if segment.is_conforming() { cpl } else { segment.dpl() };
     Ok((segment, level))
-}
-
-/// The stack in use, as the processor itself uses it.
-pub(crate) fn own_stack<M: Space>(cpu: &Cpu<X86<M>>) -> Stack {
-    let stack = Stack::current(cpu);
-    if cpu.state.system.cpl == 3 { stack } else { stack.supervisor() }
 }
 
 /// Checks the handler's entry point: #GP if it lies outside its segment.

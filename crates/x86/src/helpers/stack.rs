@@ -3,7 +3,7 @@
 
 use super::segment::Result;
 use crate::segment::{SS, Segment, attribute, fault, is_canonical, kind, selector_fault};
-use crate::space::{SUPERVISOR, with_space};
+use crate::space::{SUPERVISOR, rights_at, with_space};
 use crate::{Space, X86, trap};
 use mynah_guest::Cpu;
 
@@ -43,16 +43,24 @@ impl Stack {
         }
     }
 
-    /// A stack to be switched to by code that becomes 64-bit code if `long`; its privilege level is
-    /// not 3.
-    pub(crate) fn inner(segment: Segment, pointer: u64, long: bool) -> Stack {
+    /// A stack to be switched to by code that becomes 64-bit code if `long`, with the rights of
+    /// privilege level `cpl`.
+    pub(crate) fn inner<M: Space>(
+        cpu: &Cpu<X86<M>>,
+        cpl: u8,
+        segment: Segment,
+        pointer: u64,
+        long: bool,
+    ) -> Stack {
         let mask = mask_of(&segment, long);
-        Stack { segment, pointer, mask, space: SUPERVISOR, error: segment.selector & !3 }
+        // In long mode it is the address that is wrong, not what a selector says.
+        let error = if long { 0 } else { segment.selector & !3 };
+        Stack { segment, pointer, mask, space: rights_at(cpu, cpl), error }
     }
 
-    /// The same stack, with the rights of the processor itself.
-    pub(crate) fn supervisor(self) -> Stack {
-        Stack { space: SUPERVISOR, ..self }
+    /// The stack in use, with the rights of its privilege level, to deliver an event on.
+    pub(crate) fn own<M: Space>(cpu: &Cpu<X86<M>>) -> Stack {
+        Stack { space: rights_at(cpu, cpu.state.system.cpl), ..Stack::current(cpu) }
     }
 
     /// The linear address of `bytes` bytes at `pointer`.
@@ -161,7 +169,7 @@ pub(crate) fn task_field<M: Space>(cpu: &mut Cpu<X86<M>>, offset: u64, bytes: u3
 pub(crate) fn task_stack<M: Space>(cpu: &mut Cpu<X86<M>>, cpl: u8, n: u64) -> Result<Stack> {
     if cpu.state.is_long() {
         let pointer = task_field(cpu, 4 + 8 * n, 8)?;
-        return Ok(Stack::inner(Segment::null(cpl.into()), pointer, true));
+        return Ok(Stack::inner(cpu, cpl, Segment::null(cpl.into()), pointer, true));
     }
     let wide = matches!(cpu.state.system.tr.kind(), kind::TSS32 | kind::BUSY32);
     let cpl_offset = u64::from(cpl);
@@ -171,5 +179,5 @@ pub(crate) fn task_stack<M: Space>(cpu: &mut Cpu<X86<M>>, cpl: u8, n: u64) -> Re
         (task_field(cpu, 2 + 4 * cpl_offset, 2)?, task_field(cpu, 4 + 4 * cpl_offset, 2)?)
     };
     let segment = super::segment::stack_segment(cpu, selector as u16, cpl, trap::TASK, false)?;
-    Ok(Stack::inner(segment, pointer, false))
+    Ok(Stack::inner(cpu, cpl, segment, pointer, false))
 }

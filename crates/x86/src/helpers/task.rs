@@ -71,6 +71,11 @@ impl Layout {
         if matches!(kind, kind::TSS32 | kind::BUSY32) { &WIDE } else { &NARROW }
     }
 
+    /// Where what a switch saves ends.
+    fn saved_end(&self) -> u64 {
+        self.segments + self.segment_count * u64::from(self.bytes)
+    }
+
     fn general(&self, n: usize) -> u64 {
         self.eip + u64::from(self.bytes) * (2 + n as u64)
     }
@@ -155,7 +160,7 @@ fn save<M: Space>(cpu: &mut Cpu<X86<M>>, tr: &Segment, next: u64, kept: u64) -> 
     let layout = Layout::of(tr.kind());
     // Linear addresses have 32 bits here, whatever long mode has left in TR.
     let (bytes, base) = (layout.bytes, tr.base & 0xffff_ffff);
-    if tr.limit < layout.limit {
+    if u64::from(tr.limit) < layout.saved_end() - 1 {
         return Err(selector_fault(trap::TASK, tr.selector));
     }
     store(cpu, base + layout.eip, next, bytes)?;
@@ -250,6 +255,17 @@ fn enter<M: Space>(
     if cpu.state.is_virtual() {
         return Ok(());
     }
+    // The stack comes first, so that the handler of what the others meet has one, and the code last.
+    let stack = stack_segment(cpu, image.selectors[SS], level, trap::TASK, false)?;
+    cpu.state.set_segment(SS, stack);
+    for n in [DS, ES, FS, GS] {
+        let selector = image.selectors[n];
+        let as_task = |fault| {
+            if fault == protection(selector) { selector_fault(trap::TASK, selector) } else { fault }
+        };
+        let segment = data_segment(cpu, selector).map_err(as_task)?;
+        cpu.state.set_segment(n, segment);
+    }
     let selector = image.selectors[CS];
     if is_null(selector) {
         return Err(selector_fault(trap::TASK, selector));
@@ -265,16 +281,6 @@ fn enter<M: Space>(
     }
     let code = code_segment(cpu, &found)?;
     cpu.state.set_segment(CS, code);
-    let stack = stack_segment(cpu, image.selectors[SS], level, trap::TASK, false)?;
-    cpu.state.set_segment(SS, stack);
-    for n in [ES, DS, FS, GS] {
-        let selector = image.selectors[n];
-        let as_task = |fault| {
-            if fault == protection(selector) { selector_fault(trap::TASK, selector) } else { fault }
-        };
-        let segment = data_segment(cpu, selector).map_err(as_task)?;
-        cpu.state.set_segment(n, segment);
-    }
     if image.eip > code.limit.into() {
         return Err(crate::segment::GP);
     }

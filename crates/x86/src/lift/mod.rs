@@ -80,6 +80,11 @@ pub(crate) fn lift(
     // end of 32-bit addresses is at their begin.
     let ends = l.is(mode::DEBUG) || !l.is_64() && l.next() < pc;
     match (l.fault, l.end) {
+        // A breakpoint on it comes first.
+        (Some(trap), _) if l.is(mode::DEBUG) => {
+            l.fault_if(l.iconst(Ty::I1, 1), trap.code);
+            Lifted::End { len, end: End::Jump(l.next()) }
+        }
         (Some(trap), _) => Lifted::Undefined { len, trap },
         (None, Some(end)) => Lifted::End { len, end },
         (None, None) if ends => Lifted::End { len, end: End::Jump(l.next()) },
@@ -145,11 +150,18 @@ impl<'b> Lift<'b> {
                 FPU | FPU287 | FPU387 | MMX | SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2 | FXSR
             )
         };
+        let (emulated, switched) = (self.is(mode::EMULATED), self.is(mode::SWITCHED));
+        use Mnemonic::*;
+        // It is older than the unit.
+        if self.insn.mnemonic() == Wait {
+            if switched && self.is(mode::MONITOR) {
+                self.fault(trap::NO_UNIT);
+            }
+            return;
+        }
         let Some(feature) = self.insn.cpuid_features().iter().find(|f| unit(f)).copied() else {
             return;
         };
-        let (emulated, switched) = (self.is(mode::EMULATED), self.is(mode::SWITCHED));
-        use Mnemonic::*;
         let fault = match (self.insn.mnemonic(), feature) {
             // They use no register of a unit.
             (
@@ -157,7 +169,6 @@ impl<'b> Lift<'b> {
                 | Prefetcht0 | Prefetcht1 | Prefetcht2,
                 _,
             ) => None,
-            (Wait, _) => (switched && self.is(mode::MONITOR)).then_some(trap::NO_UNIT),
             (_, FPU | FPU287 | FPU387 | FXSR) => (emulated || switched).then_some(trap::NO_UNIT),
             _ if emulated || feature != MMX && !self.is(mode::SSE) => Some(trap::UNDEFINED),
             _ => switched.then_some(trap::NO_UNIT),

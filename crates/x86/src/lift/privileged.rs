@@ -18,9 +18,14 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     }
     sensitive(l, mnemonic) || transfers(l, mnemonic) || {
         let known = is_privileged(mnemonic);
+        // They are unknown there, whatever the privilege level.
+        if matches!(mnemonic, Mnemonic::Lldt | Mnemonic::Ltr) && !l.needs_protected() {
+            return true;
+        }
         if known && mode::cpl(l.mode) != 0 {
-            // STAC and CLAC are unknown elsewhere, the others forbidden.
-            let unknown = matches!(mnemonic, Mnemonic::Stac | Mnemonic::Clac);
+            // These are unknown elsewhere, the others forbidden.
+            use Mnemonic::*;
+            let unknown = matches!(mnemonic, Stac | Clac | Monitor | Mwait);
             l.fault(if unknown { trap::UNDEFINED } else { trap::PROTECTION });
         } else if known {
             privileged(l, mnemonic);
@@ -104,9 +109,6 @@ fn privileged(l: &mut Lift<'_>, mnemonic: Mnemonic) {
             l.call(Id::LoadTable, &[which, address]);
         }
         Lldt | Ltr => {
-            if !l.needs_protected() {
-                return;
-            }
             let selector = l.selector_operand();
             l.call(if mnemonic == Lldt { Id::LoadLdt } else { Id::LoadTask }, &[selector]);
         }
@@ -287,7 +289,9 @@ pub(super) fn move_register(l: &mut Lift<'_>) {
     if l.is(mode::SYSTEM) && (!exists || n > 8) {
         return l.fault(trap::UNDEFINED);
     }
-    if !l.is(mode::SYSTEM) || mode::cpl(l.mode) != 0 {
+    // DR4 and DR5 may be unknown, which is more than forbidden.
+    let maybe = register.is_dr() && matches!(n, 4 | 5);
+    if !l.is(mode::SYSTEM) || mode::cpl(l.mode) != 0 && !maybe {
         return l.fault(trap::PROTECTION);
     }
     let number = l.iconst(Ty::I64, n as u64);
