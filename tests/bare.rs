@@ -12,9 +12,9 @@ const PROMPT: &str = "Type `help`";
 /// Runs `mynah boot` with these options and types each text of `input` as soon as the guest asks
 /// for the next; its output and status.
 fn boot(options: &[&str], input: &[&str]) -> (String, ExitStatus) {
-    let mut machine = Machine::boot(options);
-    for (starts, text) in input.iter().enumerate() {
-        machine.wait_for_times(PROMPT, starts + 1);
+    let mut machine = Machine::carried(options);
+    for text in input {
+        machine.wait_for(PROMPT);
         machine.type_in(text);
     }
     let status = machine.wait();

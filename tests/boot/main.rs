@@ -5,5 +5,6 @@
 
 mod archive;
 mod linux;
+#[path = "../machine/mod.rs"]
 mod machine;
 mod media;

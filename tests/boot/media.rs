@@ -2,31 +2,12 @@
 
 use crate::archive::Archive;
 use crate::linux::{self, ram_disk};
-use crate::machine::{Machine, guest, scratch};
+use crate::machine::Machine;
+use crate::machine::guests::{guest, host, run, scratch, text};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
-
-/// Runs a host program, with those that were unpacked on its search path.
-fn run(program: &Path, arguments: &[&str]) {
-    let unpacked = guest("bin").map(|bin| bin.with_file_name("root/usr/bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(unpacked.into_iter().chain(std::env::split_paths(&path)));
-    let output = Command::new(program)
-        .args(arguments)
-        .env("PATH", path.expect("folders without colons"))
-        .env("MTOOLS_SKIP_CHECK", "1")
-        .output()
-        .unwrap_or_else(|e| panic!("{}: {e}", program.display()));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} {arguments:?}: {errors}", program.display());
-}
 
 /// Options by which SeaBIOS starts.
 fn seabios() -> Option<[String; 2]> {
@@ -39,12 +20,12 @@ fn seabios_starts_grub_from_a_cd_which_has_a_prompt() {
     let mut machine = Machine::start(&[&option, &bios, "--cdrom", &text(&disc)]);
     machine.wait_for("GNU GRUB");
     machine.wait_for("executed automatically");
-    machine.type_text("c");
+    machine.type_slowly("c");
     machine.wait_for("grub>");
-    machine.type_text("echo it\r");
+    machine.type_slowly("echo it\r");
     machine.wait_for("echo it\n");
     machine.wait_for("it\n");
-    machine.type_text("halt\r");
+    machine.type_slowly("halt\r");
     let (output, status) = machine.finish();
     assert!(status.success(), "{status}: {output}");
 }
@@ -219,7 +200,7 @@ fn the_generic_kernel_has_its_root_on_disks_of_both_kinds() {
     let Some(disk) = ext4_disk(&busybox) else { return };
     let initrd = ram_disk_with_modules(&busybox, &library.join("modules"));
     let (kernel, initrd) = (text(&kernel), text(&initrd));
-    let sum = linux::host("seq 1 200000 | sha256sum");
+    let sum = host("seq 1 200000 | sha256sum");
     for interface in ["virtio", "ide"] {
         let drive = format!("{},if={interface}", disk.display());
         let machine = Machine::start(&[
