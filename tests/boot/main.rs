@@ -8,3 +8,4 @@ mod linux;
 #[path = "../machine/mod.rs"]
 mod machine;
 mod media;
+mod stress;
