@@ -4,7 +4,7 @@ use crate::archive::Archive;
 use crate::linux::{self, ram_disk};
 use crate::machine::Machine;
 use crate::machine::guests::{guest, host, run, scratch, text};
-use std::collections::BTreeMap;
+use crate::modules::Modules;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -109,59 +109,17 @@ fn seabios_starts_syslinux_from_a_disk_which_starts_linux() {
     }
 }
 
-/// Kernel modules by name, below `folder`.
-fn modules(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            modules(&path, found);
-        } else if let Some(name) =
-            path.file_name().and_then(|name| name.to_str()?.strip_suffix(".ko"))
-        {
-            found.insert(name.replace('-', "_"), path.clone());
-        }
-    }
-}
-
-/// Adds `name` to `order`, after the modules that it needs.
-fn add_module(name: &str, all: &BTreeMap<String, PathBuf>, order: &mut Vec<String>) {
-    let name = name.replace('-', "_");
-    if order.contains(&name) {
-        return;
-    }
-    let path = all.get(&name).unwrap_or_else(|| panic!("the kernel has no module {name}"));
-    let file = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let field = b"\0depends=";
-    let at = file.windows(field.len()).position(|window| window == field);
-    let list = at.map_or(&[][..], |at| &file[at + field.len()..]);
-    let list = String::from_utf8_lossy(list.split(|byte| *byte == 0).next().unwrap_or_default());
-    for needed in list.split(',').filter(|needed| !needed.is_empty()) {
-        add_module(needed, all, order);
-    }
-    order.push(name);
-}
-
-/// A RAM disk that mounts the root on a disk of either kind by the modules for it.
+/// A RAM disk that mounts the root on a disk of either kind.
 fn ram_disk_with_modules(busybox: &Path, folder: &Path) -> PathBuf {
-    let (mut all, mut order) = (BTreeMap::new(), Vec::new());
-    modules(folder, &mut all);
-    for name in ["virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "crc32c_generic", "ext4"] {
-        add_module(name, &all, &mut order);
-    }
-    let insert: String = order.iter().map(|name| format!("insmod /modules/{name}.ko\n")).collect();
+    let modules = Modules::of(folder);
     let init = format!(
-        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev\n{insert}\
-         i=0; while [ ! -b /dev/vda -a ! -b /dev/sda -a $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done\n\
+        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev\n{}\
          for disk in /dev/vda /dev/sda; do [ -b $disk ] && mount -t ext4 $disk /disk; done\n\
-         mount --move /dev /disk/dev\nexec switch_root /disk /init\n"
+         mount --move /dev /disk/dev\nexec switch_root /disk /init\n",
+        modules.commands()
     );
     let mut archive = Archive::system(busybox, &init);
-    archive.add("disk", 0o040_755, &[], (0, 0));
-    archive.add("modules", 0o040_755, &[], (0, 0));
-    for name in &order {
-        let module = fs::read(&all[name]).expect("it has been read before");
-        archive.add(&format!("modules/{name}.ko"), 0o100_644, &module, (0, 0));
-    }
+    modules.add_to(&mut archive);
     archive.write(scratch("modules-test.img"))
 }
 
