@@ -110,11 +110,16 @@ impl Machine {
         String::from_utf8_lossy(&self.errors.lock().text).into_owned()
     }
 
+    /// The status with which it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is our child")
+    }
+
     /// Waits until it ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + self.patience;
         loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
+            if let Some(status) = self.ended() {
                 for collector in self.collectors.drain(..) {
                     collector.join().expect("it does not panic");
                 }

@@ -14,11 +14,15 @@ pub(crate) struct Monitor(UnixStream);
 
 impl Monitor {
     pub(crate) fn connect(path: &Path) -> Monitor {
-        let stream = connect(path);
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it is a socket");
+        Monitor::over(connect(path)).expect("the monitor says something")
+    }
+
+    /// A monitor that has just been connected to.
+    pub(crate) fn over(stream: UnixStream) -> io::Result<Monitor> {
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut monitor = Monitor(stream);
-        assert_eq!(monitor.read().expect("the monitor says something"), "");
-        monitor
+        assert_eq!(monitor.read()?, "");
+        Ok(monitor)
     }
 
     /// What is said up to the next prompt.
