@@ -4,6 +4,7 @@
 mod machine;
 
 use machine::Machine;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
 /// What the guest says when it has started.
@@ -81,4 +82,20 @@ fn escapes_are_kept_from_the_guest() {
     let (output, status) = boot(&[], &["\x01h\x01x"]);
     assert!(output.contains("ends the machine"), "{output}");
     assert!(status.success(), "{status}: {output}");
+}
+
+#[test]
+fn a_signal_ends_the_machine_in_order() {
+    let picture = machine::socket("signal.png");
+    let path = picture.display().to_string();
+    for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
+        let mut machine = Machine::carried(&["--screenshot", &path]);
+        machine.wait_for("Type `help`");
+        machine.signal(name);
+        let status = machine.wait();
+        assert_eq!(status.signal(), Some(number), "{status}: {}", machine.errors());
+        let bytes = std::fs::read(&picture).expect("there is a picture");
+        assert!(bytes.starts_with(b"\x89PNG"), "{name}");
+        std::fs::remove_file(&picture).expect("it is ours");
+    }
 }

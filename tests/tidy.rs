@@ -63,6 +63,7 @@ const UNSAFE: &[&str] = &[
     "crates/mem/src/host/portable.rs",
     "crates/mem/src/host/signal.rs",
     "crates/mem/src/host/x86_64.rs",
+    "crates/pc/src/signals.rs",
     "crates/pc/src/terminal.rs",
     "crates/testkit/src/native/x86_64.rs",
     "crates/testkit/src/pages.rs",

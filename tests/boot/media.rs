@@ -25,6 +25,9 @@ fn seabios_starts_grub_from_a_cd_which_has_a_prompt() {
     machine.type_slowly("echo it\r");
     machine.wait_for("echo it\n");
     machine.wait_for("it\n");
+    // Much more than a BIOS keeps, and nothing of it is lost.
+    machine.type_in("echo one_two_three_four_five_six_seven_eight\r");
+    machine.wait_for("\none_two_three_four_five_six_seven_eight\n");
     machine.type_slowly("halt\r");
     let (output, status) = machine.finish();
     assert!(status.success(), "{status}: {output}");

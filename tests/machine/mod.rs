@@ -115,6 +115,13 @@ impl Machine {
         self.child.try_wait().expect("it is our child")
     }
 
+    /// Sends it the signal of this name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.expect("there is a kill").success());
+    }
+
     /// Waits until it ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + self.patience;

@@ -154,9 +154,9 @@ int main(void) {
     sigaction(SIGALRM, &action, 0);
     got = read(pipes[0], &byte, 1);
     printf("interrupted read: %zd %s\n", got, strerror(errno));
-    struct timespec long_time = {5, 0}, left;
+    struct timespec long_time = {5, 0}, left = {77, 0};
     int slept = nanosleep(&long_time, &left);
-    printf("interrupted sleep: %d %d %d\n", slept, errno == EINTR, left.tv_sec < 5);
+    printf("interrupted sleep: %d %d %d\n", slept, errno == EINTR, left.tv_sec <= 5);
     every.it_value.tv_usec = every.it_interval.tv_usec = 100;
     setitimer(ITIMER_REAL, &every, 0);
     int into = open("/dev/null", O_WRONLY), lost = 0;

@@ -10,6 +10,12 @@ pub trait Pins: Send + Sync {
     /// The level at input `pin` is now `level`. Called when it changes, in the order of changes. A
     /// pin that the controller does not have is ignored.
     fn set(&self, pin: u32, level: bool);
+
+    /// Whether an edge that came at `pin` waits to be taken by a vCPU: another edge would be lost in
+    /// it. Devices that count out ticks ask; false where that is not known.
+    fn holds(&self, _pin: u32) -> bool {
+        false
+    }
 }
 
 /// What takes message-signalled interrupts: writes of devices to where local APICs listen.
@@ -102,6 +108,11 @@ impl IrqLine {
         self.set(false);
     }
 
+    /// Whether an edge of this line waits to be taken by a vCPU; see [`Pins::holds`].
+    pub fn is_held(&self) -> bool {
+        self.0.as_ref().is_some_and(|source| source.wire.pins.holds(source.wire.pin))
+    }
+
     /// The level of this end.
     pub fn level(&self) -> bool {
         self.0.as_ref().is_some_and(|source| source.level.load(Ordering::Acquire))
@@ -138,6 +149,10 @@ impl Pins for Fan {
         for line in &self.0 {
             line.set(level);
         }
+    }
+
+    fn holds(&self, _: u32) -> bool {
+        self.0.iter().any(IrqLine::is_held)
     }
 }
 

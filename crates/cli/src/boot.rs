@@ -259,6 +259,7 @@ impl Options {
     /// The switches, with the monitor and the debugger listening.
     fn panel(&self) -> Result<Panel, String> {
         let mut panel = Panel::new(if self.stopped { Switch::Stopped } else { Switch::Running });
+        panel.heed_signals().map_err(|error| format!("no thread for signals: {error}"))?;
         if let Some(Monitor::Socket(address)) = &self.monitor {
             panel.monitor(address).map_err(|error| format!("--monitor: {error}"))?;
         }
@@ -348,6 +349,10 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         }
         return match end {
             End::PowerOff | End::Quit => ExitCode::SUCCESS,
+            End::Signal(signal) => {
+                drop((machine, panel));
+                mynah_pc::die(signal)
+            }
             End::Status(status) => ExitCode::from(status),
             End::Reset => continue,
             End::TripleFault { vcpu, pc } => {

@@ -55,6 +55,9 @@ const VRT: u8 = 1 << 7;
 /// UIP is set for so many nanoseconds before an update.
 const UPDATE: u64 = 244_000;
 
+/// The least nanoseconds between a period that the guest has taken and one that is made up for.
+const LATER: u64 = 50_000;
+
 /// The oscillator's frequency.
 const OSCILLATOR: u64 = 32_768;
 
@@ -124,6 +127,11 @@ struct State {
     ahead: u128,
     /// The virtual time up to which flags have been found out.
     seen: u64,
+    /// Periods that interrupted while the guest had not read register C after the one before. They
+    /// are made up for, so that a guest that counts them keeps time on a host that is busy.
+    owed: u64,
+    /// When the next of them interrupts.
+    makes_up: Option<u64>,
 }
 
 impl State {
@@ -133,7 +141,14 @@ impl State {
         ram[usize::from(at::B)] = b::HOURS_24;
         ram[usize::from(at::D)] = VRT;
         let seconds = unix_seconds.min(200_000_000_000) + UNIX;
-        State { index: 0, ram, ahead: u128::from(seconds) * u128::from(SECOND), seen: 0 }
+        State {
+            index: 0,
+            ram,
+            ahead: u128::from(seconds) * u128::from(SECOND),
+            seen: 0,
+            owed: 0,
+            makes_up: None,
+        }
     }
 
     fn get(&self, at: u8) -> u8 {
@@ -269,7 +284,19 @@ impl State {
         let mut flags = 0;
         if let Some(period) = self.period() {
             let periods = |time| scale(time, OSCILLATOR, SECOND) / period;
-            if periods(before) != periods(now) {
+            let came = periods(now) - periods(before);
+            if came > 0 {
+                flags |= c::PF;
+            }
+            self.count(came, OSCILLATOR / period);
+        }
+        if self.period().is_none() || self.get(at::B) & b::PIE == 0 {
+            self.owed = 0;
+        }
+        if self.makes_up.is_some_and(|when| when <= now) {
+            self.makes_up = None;
+            if self.owed > 0 && (flags | self.get(at::C)) & c::PF == 0 {
+                self.owed -= 1;
                 flags |= c::PF;
             }
         }
@@ -285,6 +312,12 @@ impl State {
         self.put(at::C, self.get(at::C) | flags);
     }
 
+    /// `came` periods have passed, of which there are `rate` in a second.
+    fn count(&mut self, came: u64, rate: u64) {
+        let noticed = u64::from(self.get(at::C) & c::PF == 0);
+        self.owed = (self.owed + came.saturating_sub(noticed)).min(rate);
+    }
+
     /// When something will happen that interrupts.
     fn next(&self, now: u64) -> Option<u64> {
         let b = self.get(at::B);
@@ -297,7 +330,7 @@ impl State {
         let alarm = (b & b::AIE != 0 && self.is_running())
             .then(|| self.next_alarm(second).map(|second| self.when(second)))
             .flatten();
-        [periodic, update, alarm].into_iter().flatten().min()
+        [periodic, update, alarm, self.makes_up].into_iter().flatten().min()
     }
 }
 
@@ -376,6 +409,12 @@ impl Cmos {
             at::C => {
                 let flags = state.get(at::C);
                 state.put(at::C, 0);
+                if state.owed > 0
+                    && let Some(period) = state.period()
+                {
+                    let period = scale_up(period, SECOND, OSCILLATOR);
+                    state.makes_up = Some(now + (period / 4).max(LATER));
+                }
                 flags
             }
             index => {
@@ -596,6 +635,30 @@ mod tests {
         rig.timers.advance(SECOND);
         // It is midnight, for which the alarm is set.
         assert_eq!(rig.read(at::C), c::UF | c::AF);
+    }
+
+    #[test]
+    fn periods_that_a_guest_takes_late_are_made_up_for() {
+        let rig = rig();
+        rig.write(at::B, b::PIE | b::HOURS_24); // 1024 Hz
+        rig.read(at::C);
+        rig.levels.take_edges(8);
+        let period = SECOND.div_ceil(1024);
+        rig.timers.advance(50 * period);
+        rig.timers.jump(50 * period);
+        let mut taken = 0;
+        for _ in 0..400 {
+            taken += u32::from(rig.read(at::C) & c::PF != 0);
+            rig.timers.advance(period / 4);
+        }
+        assert!((199..=201).contains(&taken), "{taken} periods of 200");
+        assert_eq!(rig.levels.take_edges(8), taken);
+        // No more than a second's are kept, and none for a guest that does not want them.
+        rig.timers.advance(5 * SECOND);
+        rig.read(at::C);
+        assert_eq!(rig.cmos.lock().state.owed, 1024);
+        rig.write(at::B, b::HOURS_24);
+        assert_eq!(rig.cmos.lock().state.owed, 0);
     }
 
     #[test]

@@ -147,6 +147,11 @@ impl Pins for LegacyRoutes {
             }
         });
     }
+
+    fn holds(&self, pin: u32) -> bool {
+        let connected = self.state.lock().taken.is_none();
+        connected && self.lines.get(pin as usize).is_some_and(IrqLine::is_held)
+    }
 }
 
 /// The timers, for a range of 1 KiB.

@@ -12,6 +12,12 @@ use std::sync::Arc;
 /// Ticks in a second.
 pub const FREQUENCY: u64 = 1_193_182;
 
+/// Ticks that are kept for a guest that does not take them in time, at most.
+const OWED: u64 = 1000;
+
+/// The least nanoseconds between two looks at whether the guest can take a tick that is late.
+const LATER: u64 = 200_000;
+
 /// Nanoseconds for which the refresh toggle of port B keeps its level.
 const REFRESH: u64 = 15_085;
 
@@ -114,6 +120,16 @@ impl Counter {
             _ => Some(start + n + 1),
         }
         .filter(|&tick| tick > now)
+    }
+
+    /// How often OUT has risen behind tick `seen`, up to `now`.
+    fn rises(&self, seen: u64, now: u64) -> u64 {
+        match self.next_rise(seen) {
+            Some(first) if first > now => 0,
+            Some(first) if self.is_periodic() => 1 + (now - first) / self.loaded,
+            Some(_) => 1,
+            None => 0,
+        }
     }
 
     /// What the counting element holds.
@@ -282,6 +298,10 @@ struct State {
     port_b: u8,
     /// The tick up to which rises of OUT 0 have been passed on.
     seen: u64,
+    /// Periods of counter 0 whose interrupt was lost in one that the guest had not taken yet, or
+    /// that came when nobody watched. They are made up for as it takes others, so that a guest that
+    /// counts them keeps time on a host that is busy.
+    owed: u64,
 }
 
 impl State {
@@ -290,6 +310,7 @@ impl State {
             counters: [Counter::new(true), Counter::new(true), Counter::new(false)],
             port_b: 0,
             seen: 0,
+            owed: 0,
         }
     }
 }
@@ -332,16 +353,32 @@ impl I8254 {
     fn update(&mut self) {
         let now = self.now();
         let counter = &mut self.state.counters[0];
-        let rise = counter.next_rise(self.state.seen).is_some_and(|tick| tick <= now);
+        let rises = counter.rises(self.state.seen, now);
         counter.settle(now);
-        if rise {
-            self.irq.set(false);
-            self.irq.set(true);
+        let counter = *counter;
+        self.state.seen = now;
+        if !counter.is_periodic() {
+            self.state.owed = 0;
+        }
+        if rises > 0 || self.state.owed > 0 && !self.irq.is_held() {
+            self.tick(rises);
         }
         self.irq.set(counter.out(now));
-        self.state.seen = now;
-        let next = counter.next_rise(now);
-        self.timer.set_or_cancel(next.map(|tick| scale_up(tick, SECOND, FREQUENCY)));
+        let next = counter.next_rise(now).map(|tick| scale_up(tick, SECOND, FREQUENCY));
+        let period = scale(counter.loaded, SECOND, FREQUENCY);
+        let later = self.timer.now() + (period / 4).max(LATER);
+        let later = (self.state.owed > 0).then_some(later);
+        self.timer.set_or_cancel(next.into_iter().chain(later).min());
+    }
+
+    /// Makes an edge, after `rises` of OUT 0; none if it is to make up for one.
+    fn tick(&mut self, rises: u64) {
+        let is_lost = self.irq.is_held();
+        self.irq.set(false);
+        self.irq.set(true);
+        let owed = (self.state.owed + rises).saturating_sub(u64::from(!is_lost));
+        // Where the edge is not held there is no use for more.
+        self.state.owed = if self.irq.is_held() { owed.min(OWED) } else { 0 };
     }
 
     fn control(&mut self, word: u8, now: u64) {
@@ -424,7 +461,8 @@ impl I8254 {
 mod tests {
     use super::*;
     use crate::testing::Levels;
-    use mynah_bus::Clock;
+    use mynah_bus::{Clock, Pins};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     struct Rig {
         pit: Arc<Mutex<I8254>>,
@@ -615,6 +653,56 @@ mod tests {
         rig.load(0, 0);
         rig.pass(2);
         assert_eq!(rig.count(0), 0x9999);
+    }
+
+    /// A controller that holds an edge until the guest takes it.
+    #[derive(Default)]
+    struct Holding {
+        held: AtomicBool,
+        level: AtomicBool,
+    }
+
+    impl Pins for Holding {
+        fn set(&self, _: u32, level: bool) {
+            if level && !self.level.swap(level, Ordering::SeqCst) {
+                self.held.store(true, Ordering::SeqCst);
+            }
+            self.level.store(level, Ordering::SeqCst);
+        }
+        fn holds(&self, _: u32) -> bool {
+            self.held.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn ticks_that_a_guest_takes_late_are_made_up_for() {
+        let timers = Timers::new(Clock::stopped());
+        let guest = Arc::new(Holding::default());
+        let pit = I8254::new(IrqLine::new(guest.clone(), 0), &timers);
+        let write = |offset, value| pit.lock().write(offset, 1, value);
+        write(3, 0x34);
+        write(0, 0xa9);
+        write(0, 0x04); // 1193 ticks: 1 ms
+        let take = || u64::from(guest.held.swap(false, Ordering::SeqCst));
+        take();
+        let millisecond = scale_up(1193, SECOND, FREQUENCY);
+        // Time passes step by step while the guest does nothing, and at once while the host does.
+        timers.advance(30 * millisecond);
+        timers.jump(20 * millisecond);
+        // The first period begins a tick late, so that there have been 49.
+        assert_eq!(pit.lock().state.owed, 48);
+        let mut taken = take();
+        for _ in 0..200 {
+            timers.advance(millisecond / 4);
+            taken += take();
+        }
+        assert!((98..=100).contains(&taken), "{taken} ticks in 100 ms");
+        assert_eq!(pit.lock().state.owed, 0);
+        // There is an end to what is kept, and another mode has no use for it.
+        timers.advance(5 * SECOND);
+        assert_eq!(pit.lock().state.owed, OWED);
+        write(3, 0x30);
+        assert_eq!(pit.lock().state.owed, 0);
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Chip {
         }
     }
 
+    /// Whether a request of `line` waits to be acknowledged.
+    fn holds(&self, line: u8) -> bool {
+        self.irr & !self.imr & 1 << line != 0
+    }
+
     /// The line of highest priority among `lines`, and its rank, 0 being the highest.
     fn highest(&self, lines: u8) -> Option<(u8, u8)> {
         (0..8)
@@ -335,6 +340,15 @@ impl Pins for I8259 {
             8..16 => state.second.set_line(pin as u8 - 8, level),
             _ => {}
         });
+    }
+
+    fn holds(&self, pin: u32) -> bool {
+        let state = self.state.lock();
+        match pin {
+            0..8 => state.first.holds(pin as u8),
+            8..16 => state.second.holds(pin as u8 - 8),
+            _ => false,
+        }
     }
 }
 

@@ -222,6 +222,11 @@ impl Uart16550 {
         if self.state.mcr & mcr::LOOP != 0 { 0 } else { self.state.room() }
     }
 
+    /// How many characters the guest has not read yet.
+    pub fn unread(&self) -> usize {
+        self.state.received.len()
+    }
+
     /// Receives characters from outside: as many as there is room for. How many those were.
     pub fn receive(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.room());

@@ -90,8 +90,8 @@ impl<G: Guest> Vcpu<G> {
         if self.lookup.change_mode(mode) {
             self.cpu.core.jump_cache = self.lookup.jump_cache();
             self.cpu.core.mode = mode;
-            self.cpu.memory.set_space(G::space(mode));
         }
+        self.cpu.set_space();
         self.lookup.forget(self.cpu.memory.take_moved());
         BlockKey { pc: self.cpu.core.pc, mode }
     }

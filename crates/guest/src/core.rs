@@ -80,7 +80,7 @@ pub struct Core {
     pub mode: u32,
     /// Address of the jump cache: [`JumpEntry::COUNT`] entries.
     pub jump_cache: usize,
-    /// Address of the TLB ([`mynah_mem::Memory::tlb`]).
+    /// Address of the TLB for the rights that accesses have ([`mynah_mem::Memory::tlb`]).
     pub tlb: usize,
     /// Address of the table of helper addresses.
     pub helpers: usize,

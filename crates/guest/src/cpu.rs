@@ -55,15 +55,25 @@ impl<G: Guest> Cpu<G> {
         self.core.fault_pending = 1;
     }
 
+    /// Makes accesses have the rights that the state says ([`Guest::space`]).
+    #[inline]
+    pub fn set_space(&mut self) {
+        self.memory.set_space(G::space(&self.state));
+        self.core.tlb = self.memory.tlb();
+    }
+
     /// To be called by a helper that has changed [`Guest::mode`]; the instruction ends its block.
     pub fn mode_changed(&self) {
         self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
     }
 
-    /// To be called by a helper after [`Memory::flush`](mynah_mem::Memory::flush) and its like:
-    /// caches of code by virtual address are looked at anew; the instruction ends its block.
+    /// To be called by a helper after [`Memory::flush`](mynah_mem::Memory::flush) and its like: if
+    /// code may have moved, caches of code by virtual address are looked at anew; the instruction
+    /// ends its block.
     pub fn mapping_changed(&self) {
-        self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
+        if self.memory.has_moved() {
+            self.core.attention.fetch_or(Core::KICK, Ordering::SeqCst);
+        }
     }
 
     /// Takes the fault that was raised.

@@ -88,8 +88,10 @@ pub trait Guest: Sized + Send + Sync + 'static {
     /// them ends its block, and its helper says so by [`Cpu::mode_changed`].
     fn mode(state: &Self::State) -> u32;
 
-    /// The rights ([`Memory::set_space`]) of accesses that code of translation mode `mode` makes.
-    fn space(_mode: u32) -> u8 {
+    /// The rights ([`Memory::set_space`]) of the accesses that code makes. An instruction that
+    /// changes them ends its block so that its unit ends as well (not [`End::Jump`]), and its helper
+    /// calls [`Cpu::set_space`] or [`Cpu::mode_changed`].
+    fn space(_state: &Self::State) -> u8 {
         0
     }
 

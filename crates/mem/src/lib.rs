@@ -234,7 +234,7 @@ pub trait Memory: Send + 'static {
     }
 
     /// Forgets where virtual addresses lead; with `globals` false, pages that the walker called
-    /// global are kept.
+    /// global and all of other address spaces are kept.
     fn flush(&mut self, _globals: bool) {}
 
     /// Forgets where the page of `va` leads, global or not.
@@ -244,6 +244,11 @@ pub trait Memory: Send + 'static {
     /// move ([`Moved::Locals`]).
     fn lasts(&self, _va: u64) -> bool {
         true
+    }
+
+    /// Whether [`Memory::take_moved`] has something to say.
+    fn has_moved(&self) -> bool {
+        false
     }
 
     /// What of that which [`Memory::locate`] has said since the last call may no longer hold.
@@ -258,7 +263,7 @@ pub trait Memory: Send + 'static {
         false
     }
 
-    /// Host address of the TLB: [`TlbEntry::SPACES`] tables of [`TlbEntry::COUNT`] entries.
+    /// Host address of the TLB for the rights that accesses have: [`TlbEntry::COUNT`] entries.
     fn tlb(&self) -> usize {
         0
     }

@@ -2,7 +2,7 @@
 
 use crate::tlb::{Fill, Tlb};
 use crate::{Access, Cause, Flat, MemFault, Memory, Moved, PAGE, Phys, Unit, host};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,33 +31,18 @@ pub struct Paged<W> {
     /// The registers that govern paging.
     pub walker: W,
     phys: Arc<Phys>,
+    /// What is known of the current address space.
     tlb: Arc<Tlb>,
+    context: u64,
+    /// What is known of others, by their identifiers; the last one was left last.
+    others: Vec<(u64, Arc<Tlb>)>,
     space: u8,
-    /// Where parts of pages larger than 4 KiB may be in the TLB, by 2 MiB.
-    large: Filter,
+    /// Pages larger than 4 KiB of which parts may be in a TLB: their numbers, by their spans.
+    large: HashMap<u64, HashSet<u64>>,
     /// Virtual pages that [`Memory::locate`] was asked for, since [`Memory::take_moved`] last said
     /// that they may have moved: global ones, and others.
     located: [HashSet<u64>; 2],
     moved: Moved,
-}
-
-/// Numbers that may have been inserted: one bit for each number modulo 4096.
-struct Filter([u64; 64]);
-
-impl Default for Filter {
-    fn default() -> Filter {
-        Filter([0; 64])
-    }
-}
-
-impl Filter {
-    fn insert(&mut self, n: u64) {
-        self.0[(n / 64 % 64) as usize] |= 1 << (n % 64);
-    }
-
-    fn may_hold(&self, n: u64) -> bool {
-        self.0[(n / 64 % 64) as usize] >> (n % 64) & 1 != 0
-    }
 }
 
 /// Where an access goes.
@@ -73,8 +58,11 @@ enum Target {
 /// When so many pages are known to have been located, all of them are forgotten.
 const MOST_LOCATED: usize = 1 << 16;
 
-/// The unit in which large pages are remembered.
-const LARGE: u64 = 2 << 20;
+/// When so many large pages of a span are known to have been used, everything is forgotten.
+const MOST_LARGE: usize = 1 << 12;
+
+/// Address spaces that are remembered at a time, besides the current one.
+const OTHERS: usize = 7;
 
 /// Serialises atomic accesses that the host cannot make atomic: across pages, and to devices.
 static SPLIT: Mutex<()> = Mutex::new(());
@@ -88,8 +76,10 @@ impl<W: Walk> Paged<W> {
             walker,
             phys,
             tlb,
+            context: 0,
+            others: Vec::new(),
             space: 0,
-            large: Filter::default(),
+            large: HashMap::new(),
             located: Default::default(),
             moved: Moved::Nothing,
         }
@@ -107,14 +97,63 @@ impl<W: Walk> Paged<W> {
         Some(self.phys.masked(page.pa) + va % PAGE)
     }
 
+    /// Makes `context` the current address space. What was known of it when it was left is known
+    /// again; so many are remembered, and global pages are remembered for each.
+    pub fn enter(&mut self, context: u64) {
+        if context == self.context {
+            return;
+        }
+        let known = self.others.iter().position(|(other, _)| *other == context);
+        let tlb = match known {
+            Some(at) => self.others.remove(at).1,
+            None if self.others.len() < OTHERS => {
+                let tlb = Arc::new(Tlb::new());
+                self.phys.register(&tlb);
+                tlb
+            }
+            None => {
+                let (_, tlb) = self.others.remove(0);
+                tlb.flush(false);
+                tlb
+            }
+        };
+        self.others.push((self.context, std::mem::replace(&mut self.tlb, tlb)));
+        self.context = context;
+        self.moved = self.moved.max(Moved::Locals);
+    }
+
+    /// Forgets where the page of `va` leads in the address space `context`.
+    pub fn flush_page_of(&mut self, context: u64, va: u64) {
+        if context == self.context {
+            return self.flush_page(va);
+        }
+        let large = self.large.iter().any(|(span, known)| known.contains(&(va / span)));
+        for (_, tlb) in self.others.iter().filter(|(other, _)| *other == context) {
+            if large { tlb.flush(false) } else { tlb.flush_page(va) }
+        }
+    }
+
+    /// Forgets where virtual addresses of the address space `context`, or of all, lead, but for
+    /// global pages.
+    pub fn flush_contexts(&mut self, context: Option<u64>) {
+        let meant = |other: u64| context.is_none_or(|context| context == other);
+        self.others.iter().filter(|(other, _)| meant(*other)).for_each(|(_, tlb)| tlb.flush(false));
+        if meant(self.context) {
+            self.flush(false);
+        }
+    }
+
     /// Where `bytes` at `va`, within one page, are for this access.
     fn target(&mut self, va: u64, bytes: usize, access: Access) -> Result<Target, MemFault> {
         let fault = |cause| MemFault { va, access, cause };
         let walked = self.walker.walk(&self.phys, va, access, self.space);
         let page = walked.map_err(|code| fault(Cause::Refused(code)))?;
         if page.span > PAGE {
-            let first = va / page.span * page.span;
-            (0..page.span.div_ceil(LARGE)).for_each(|n| self.large.insert(first / LARGE + n));
+            let known = self.large.entry(page.span).or_default();
+            known.insert(va / page.span);
+            if known.len() > MOST_LARGE {
+                self.flush(true);
+            }
         }
         let pa = self.phys.masked(page.pa);
         let backing = self.phys.backing(pa);
@@ -390,17 +429,20 @@ impl<W: Walk> Memory for Paged<W> {
     fn flush(&mut self, globals: bool) {
         self.tlb.flush(globals);
         if globals {
-            self.large = Filter::default();
+            self.others.iter().for_each(|(_, tlb)| tlb.flush(true));
+            self.large.clear();
         }
         self.moved = self.moved.max(if globals { Moved::All } else { Moved::Locals });
     }
 
     fn flush_page(&mut self, va: u64) {
-        if self.large.may_hold(va / LARGE) {
+        if self.large.iter().any(|(span, known)| known.contains(&(va / span))) {
             // Which entries are parts of the large page is not known.
             return self.flush(true);
         }
         self.tlb.flush_page(va);
+        // It may be a global one.
+        self.others.iter().for_each(|(_, tlb)| tlb.flush_page(va));
         let page = va / PAGE;
         // A block may begin on the page before.
         let pages = [page.wrapping_sub(1), page];
@@ -414,6 +456,10 @@ impl<W: Walk> Memory for Paged<W> {
 
     fn lasts(&self, va: u64) -> bool {
         self.tlb.fetches_global(self.space, va)
+    }
+
+    fn has_moved(&self) -> bool {
+        self.moved != Moved::Nothing
     }
 
     fn take_moved(&mut self) -> Moved {
@@ -430,6 +476,6 @@ impl<W: Walk> Memory for Paged<W> {
     }
 
     fn tlb(&self) -> usize {
-        self.tlb.address()
+        self.tlb.address(self.space)
     }
 }

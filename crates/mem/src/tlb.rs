@@ -94,10 +94,10 @@ pub(crate) struct Fill {
 #[derive(Debug)]
 pub(crate) struct Tlb {
     entries: Box<[TlbEntry]>,
-    /// The entries of global pages.
+    /// The entries that may know a page.
+    used: Marks,
+    /// Those of them whose page is global.
     globals: Marks,
-    /// The entries of other pages.
-    locals: Marks,
 }
 
 /// A bit for each entry.
@@ -109,31 +109,33 @@ impl Marks {
         Marks((0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    fn set(&self, index: usize) {
-        self.0[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
-    }
-
-    fn unset(&self, index: usize) {
-        self.0[index / 64].fetch_and(!(1 << (index % 64)), Ordering::Relaxed);
+    fn set(&self, index: usize, on: bool) {
+        let (word, bit) = (&self.0[index / 64], 1 << (index % 64));
+        let is = word.load(Ordering::Relaxed) & bit != 0;
+        if on && !is {
+            word.fetch_or(bit, Ordering::SeqCst);
+        } else if !on && is {
+            word.fetch_and(!bit, Ordering::SeqCst);
+        }
     }
 
     fn has(&self, index: usize) -> bool {
         self.0[index / 64].load(Ordering::Relaxed) >> (index % 64) & 1 != 0
     }
 
-    /// Calls `each` with the index of every mark, and removes them.
-    fn drain(&self, mut each: impl FnMut(usize)) {
-        for (n, word) in self.0.iter().enumerate() {
-            let mut bits = word.load(Ordering::Relaxed);
-            if bits == 0 {
-                continue;
-            }
-            word.store(0, Ordering::Relaxed);
-            while bits != 0 {
-                each(n * 64 + bits.trailing_zeros() as usize);
-                bits &= bits - 1;
-            }
-        }
+    /// The indices in `bits`, the word at `n`.
+    fn indices(n: usize, mut bits: u64) -> impl Iterator<Item = usize> {
+        std::iter::from_fn(move || {
+            let at = (bits != 0).then(|| n * 64 + bits.trailing_zeros() as usize);
+            bits &= bits.wrapping_sub(1);
+            at
+        })
+    }
+
+    /// The index of every mark.
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let words = self.0.iter().map(|word| word.load(Ordering::SeqCst)).enumerate();
+        words.flat_map(|(n, bits)| Marks::indices(n, bits))
     }
 }
 
@@ -142,13 +144,13 @@ impl Tlb {
         let count = TlbEntry::COUNT * TlbEntry::SPACES;
         Tlb {
             entries: (0..count).map(|_| TlbEntry::new()).collect(),
+            used: Marks::new(count),
             globals: Marks::new(count),
-            locals: Marks::new(count),
         }
     }
 
-    pub(crate) fn address(&self) -> usize {
-        self.entries.as_ptr() as usize
+    pub(crate) fn address(&self, space: u8) -> usize {
+        std::ptr::from_ref(self.entry(space, 0)) as usize
     }
 
     #[inline(always)]
@@ -167,6 +169,9 @@ impl Tlb {
         let page = va & !(PAGE - 1);
         let index = Tlb::index(space, va);
         let entry = &self.entries[index];
+        // Before it knows anything: `slow_writes` looks at entries that are in use.
+        self.used.set(index, true);
+        self.globals.set(index, global);
         let addend = host.wrapping_sub(page);
         let same = entry.addend.load(Ordering::Relaxed) == addend
             && (entry.reads(page) || entry.may_write(page) || entry.fetches(page));
@@ -184,12 +189,6 @@ impl Tlb {
         if fill.fetch {
             entry.fetch.store(page, Ordering::Relaxed);
         }
-        let (is, other) = match global {
-            true => (&self.globals, &self.locals),
-            false => (&self.locals, &self.globals),
-        };
-        is.set(index);
-        other.unset(index);
     }
 
     /// Whether code is fetched from the page of `va`, and the page is global.
@@ -200,9 +199,13 @@ impl Tlb {
 
     /// Forgets all pages but (`globals` false) the global ones.
     pub(crate) fn flush(&self, globals: bool) {
-        self.locals.drain(|index| self.entries[index].clear());
-        if globals {
-            self.globals.drain(|index| self.entries[index].clear());
+        for (n, (used, global)) in self.used.0.iter().zip(&self.globals.0).enumerate() {
+            let kept = if globals { 0 } else { global.load(Ordering::Relaxed) };
+            let gone = used.load(Ordering::Relaxed) & !kept;
+            if gone != 0 {
+                Marks::indices(n, gone).for_each(|index| self.entries[index].clear());
+                used.fetch_and(kept, Ordering::SeqCst);
+            }
         }
     }
 
@@ -215,7 +218,7 @@ impl Tlb {
 
     /// Makes writes to the page at host address `host` go the long way. Called by any thread.
     pub(crate) fn slow_writes(&self, host: u64) {
-        for entry in &self.entries {
+        for entry in self.used.iter().map(|index| &self.entries[index]) {
             let tag = entry.write.load(Ordering::SeqCst);
             if tag != NONE && entry.host(tag & !(PAGE - 1)) == host {
                 // An entry that its vCPU changes at this moment is filled after it has looked at

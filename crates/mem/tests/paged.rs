@@ -210,6 +210,7 @@ fn a_change_of_mapping_is_told_once_and_only_if_code_was_located() {
     assert_eq!(rig.memory.take_moved(), Moved::Nothing);
     assert_eq!(rig.memory.load::<u8>(BASE), Ok(0));
     rig.memory.flush_page(BASE);
+    assert!(!rig.memory.has_moved());
     assert_eq!(rig.memory.take_moved(), Moved::Nothing, "a page of data");
     for (page, moved) in [(BASE, Moved::All), (BASE + 3 * PAGE, Moved::Locals)] {
         assert!(rig.memory.locate(page).is_ok());
@@ -233,6 +234,67 @@ fn a_global_page_of_code_is_remembered_after_others_have_moved() {
     assert_eq!(rig.memory.take_moved(), Moved::All);
     rig.memory.flush(true);
     assert_eq!(rig.memory.take_moved(), Moved::All);
+}
+
+#[test]
+fn address_spaces_are_remembered_when_they_are_left() {
+    let mut rig = rig();
+    let (global, local) = (BASE, BASE + PAGE);
+    let known = |rig: &mut Rig, va| rig.memory.try_load::<u8>(va).is_some();
+    for va in [global, local] {
+        assert_eq!(rig.memory.load::<u8>(va), Ok(0));
+    }
+    rig.memory.enter(0);
+    assert_eq!(rig.memory.take_moved(), Moved::Nothing, "it was there already");
+    rig.memory.enter(5);
+    assert_eq!(rig.memory.take_moved(), Moved::Locals);
+    assert!(!known(&mut rig, local));
+    assert_eq!(rig.memory.store(local, 1_u8), Ok(()));
+    rig.memory.flush(false);
+    rig.memory.enter(0);
+    assert!(known(&mut rig, local) && known(&mut rig, global));
+    // Code that is declared now is written the long way from every address space.
+    assert_eq!(rig.memory.store(local, 1_u8), Ok(()));
+    rig.memory.enter(5);
+    assert!(rig.phys.watch(PAGE..PAGE + 8));
+    rig.memory.enter(0);
+    assert_eq!(rig.memory.try_store(local, 1_u8), None);
+    // A page, a space, all spaces; a global page is forgotten in all of them.
+    rig.memory.enter(5);
+    rig.memory.flush_page_of(0, local);
+    rig.memory.enter(0);
+    assert!(!known(&mut rig, local) && known(&mut rig, global));
+    for (flushed, stays) in [(Some(5), true), (Some(0), false), (None, false)] {
+        assert_eq!(rig.memory.load::<u8>(local), Ok(1));
+        rig.memory.enter(5);
+        rig.memory.flush_contexts(flushed);
+        rig.memory.enter(0);
+        assert_eq!((known(&mut rig, local), known(&mut rig, global)), (stays, true));
+    }
+    rig.memory.enter(5);
+    rig.memory.flush_page(global);
+    rig.memory.enter(0);
+    assert!(!known(&mut rig, global));
+    assert_eq!(rig.memory.load::<u8>(local), Ok(1));
+    rig.memory.enter(5);
+    rig.memory.flush(true);
+    rig.memory.enter(0);
+    assert!(!known(&mut rig, local));
+}
+
+#[test]
+fn the_address_space_that_was_left_first_is_forgotten() {
+    let mut rig = rig();
+    let local = BASE + PAGE;
+    for context in 0..20 {
+        rig.memory.enter(context);
+        assert_eq!(rig.memory.try_load::<u8>(local), None, "{context}");
+        assert_eq!(rig.memory.load::<u8>(local), Ok(0));
+    }
+    rig.memory.enter(15);
+    assert!(rig.memory.try_load::<u8>(local).is_some());
+    rig.memory.enter(1);
+    assert!(rig.memory.try_load::<u8>(local).is_none());
 }
 
 #[test]

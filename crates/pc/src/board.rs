@@ -42,6 +42,8 @@ pub enum End {
     Status(u8),
     /// The user ended it.
     Quit,
+    /// The host ended it by this signal.
+    Signal(i32),
     /// A vCPU met an exception while it was delivering a double fault.
     TripleFault {
         /// The vCPU's number.

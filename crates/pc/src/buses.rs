@@ -85,4 +85,8 @@ impl Msrs for ApicRegisters {
     fn set_task_priority(&self, priority: u8) {
         self.0.set_cr8(priority);
     }
+
+    fn set_tsc_adjust(&self, adjust: u64) {
+        self.0.set_tsc_adjust(adjust);
+    }
 }

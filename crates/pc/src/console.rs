@@ -4,12 +4,14 @@
 //! again is sent as it is.
 
 use crate::display::Curtain;
+use crate::keyboard::{FirmwareKeys, Typist};
 use crate::monitor::{EDIT_MAX, PROMPT};
 use mynah_devices::uart16550::Uart16550;
 use parking_lot::{Condvar, Mutex};
 use std::io::{IsTerminal as _, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::{Duration, Instant};
 
 /// The terminal's settings, which are put back when this is dropped.
 pub(crate) struct Terminal(Option<Saved>);
@@ -59,23 +61,27 @@ struct Target {
 
 /// What takes what is typed.
 pub(crate) enum Input {
-    /// The serial port, as it has room.
-    Uart(SharedUart),
+    /// The serial port, as it has room, and the keys of a BIOS, which may listen there.
+    Uart(SharedUart, Option<FirmwareKeys>),
     /// The keyboard.
-    Keyboard(crate::keyboard::Typist),
+    Keyboard(Box<Typist>),
     /// Nothing.
     Nowhere,
 }
 
 impl Input {
-    /// Takes some of `bytes`; how many.
+    /// Takes some of `bytes`; how many. What is not taken is offered again.
     fn take(&mut self, bytes: &[u8]) -> usize {
         match self {
-            Input::Uart(uart) => return uart.lock().receive(bytes),
-            Input::Keyboard(typist) => typist(bytes),
-            Input::Nowhere => {}
+            Input::Uart(uart, firmware) => {
+                let mut uart = uart.lock();
+                let room = firmware.as_mut().map_or(usize::MAX, |f| f.room(Instant::now()));
+                let count = bytes.len().min(room.saturating_sub(uart.unread()));
+                uart.receive(&bytes[..count])
+            }
+            Input::Keyboard(typist) => typist.take(bytes),
+            Input::Nowhere => bytes.len(),
         }
-        bytes.len()
     }
 }
 
@@ -247,7 +253,7 @@ impl Keys {
                 let taken = self.target().input.lock().take(rest);
                 rest = &rest[taken..];
                 if taken == 0 {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             }
         }

@@ -3,8 +3,10 @@
 //! A terminal sends characters, and sequences that begin with ESC for other keys (ECMA-48, and
 //! xterm's "ctlseqs").
 
+use mynah_bus::Ram;
 use mynah_devices::i8042::{I8042, Stroke, key_by_name};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,8 @@ const ESC: u8 = 0x1b;
 /// The left Alt, Shift and Control keys.
 const ALT: u16 = 0x38;
 
-/// How long a key waits for a guest that does not read its keyboard.
+/// How long a key waits for a guest that has switched its keyboard off, or whose firmware does not
+/// take its keys.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// Between two keys that come at once, so that slow guests keep up.
 const PAUSE: Duration = Duration::from_millis(8);
@@ -133,30 +136,125 @@ fn sequence(bytes: &[u8]) -> Option<(Option<Changes>, usize)> {
     Some((key_by_name(&name).map(|code| held.type_key(code)), end + 1))
 }
 
-/// What types what a terminal sends.
-pub(crate) type Typist = Box<dyn FnMut(&[u8]) + Send>;
+/// The keys that a BIOS has read and programs have not: a ring in the BIOS's data area, whose head,
+/// tail, begin and end are offsets in segment 40h. What does not fit is lost.
+pub(crate) struct FirmwareKeys {
+    ram: Ram,
+    /// Head and tail when the ring was first seen full, and when that was.
+    full: Option<([u8; 4], Instant)>,
+}
 
-/// The typist at a keyboard. Keys that the guest does not take are lost.
-pub(crate) fn typist(keyboard: Arc<Mutex<I8042>>) -> impl FnMut(&[u8]) + Send {
-    let mut keys = Keys::default();
-    move |bytes| {
-        for (n, changes) in keys.read(bytes).into_iter().enumerate() {
-            if n != 0 {
-                std::thread::sleep(PAUSE);
+impl FirmwareKeys {
+    const POINTERS: u64 = 0x41a;
+    const BOUNDS: u64 = 0x480;
+
+    /// Of a machine with a BIOS and this memory.
+    pub(crate) fn new(ram: Ram) -> FirmwareKeys {
+        FirmwareKeys { ram, full: None }
+    }
+
+    fn words(&self, pa: u64) -> Option<([u8; 4], [u16; 2])> {
+        let mut bytes = [0; 4];
+        self.ram.read(pa, &mut bytes).ok()?;
+        let [a, b, c, d] = bytes;
+        Some((bytes, [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])]))
+    }
+
+    /// The pointers, and how many more keys fit; nothing if the ring is none.
+    fn free(&self) -> Option<([u8; 4], usize)> {
+        let (_, [begin, end]) = self.words(FirmwareKeys::BOUNDS)?;
+        let (pointers, [head, tail]) = self.words(FirmwareKeys::POINTERS)?;
+        let size = end.checked_sub(begin).filter(|size| (8..=512).contains(size))?;
+        let inside = |at: u16| (begin..end).contains(&at) && (at - begin).is_multiple_of(2);
+        let used = (tail + size).wrapping_sub(head) % size;
+        // A ring that is full leaves one place free.
+        (inside(head) && inside(tail)).then_some((pointers, usize::from((size - used) / 2 - 1)))
+    }
+
+    /// How many keys that are typed now surely find room. A ring that stays full for long is
+    /// nobody's: another system has taken over from the BIOS.
+    pub(crate) fn room(&mut self, now: Instant) -> usize {
+        match (self.free(), self.full) {
+            (None, _) => usize::MAX,
+            // One may be on its way.
+            (Some((_, free @ 2..)), _) => {
+                self.full = None;
+                free - 1
             }
-            for (code, is_down) in changes {
-                let begun = Instant::now();
-                while !keyboard.lock().key(code, is_down) && begun.elapsed() < PATIENCE {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+            (Some((pointers, _)), Some((known, since))) if known == pointers => {
+                if now - since > PATIENCE { usize::MAX } else { 0 }
+            }
+            (Some((pointers, _)), _) => {
+                self.full = Some((pointers, now));
+                0
             }
         }
+    }
+}
+
+/// Types what a terminal sends, as the guest takes it.
+pub(crate) struct Typist {
+    keyboard: Arc<Mutex<I8042>>,
+    firmware: Option<FirmwareKeys>,
+    keys: Keys,
+    /// What is left of the bytes that are being typed: keys, and changes of the first.
+    typed: Option<VecDeque<VecDeque<(u16, bool)>>>,
+    /// When the last key was typed, and when the next one was first tried.
+    last: Option<Instant>,
+    tried: Option<Instant>,
+}
+
+impl Typist {
+    /// Somebody at this keyboard of a machine, perhaps with a BIOS.
+    pub(crate) fn new(keyboard: Arc<Mutex<I8042>>, firmware: Option<FirmwareKeys>) -> Typist {
+        Typist { keyboard, firmware, keys: Keys::default(), typed: None, last: None, tried: None }
+    }
+
+    /// Types `bytes`, or goes on with them: all of them, or 0 if there is more to be typed than there
+    /// is room for at the moment.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> usize {
+        let keys = &mut self.keys;
+        let read = || keys.read(bytes).into_iter().map(VecDeque::from).collect();
+        let mut typed = self.typed.take().unwrap_or_else(read);
+        while let Some(key) = typed.front_mut() {
+            if !self.types(key, Instant::now()) {
+                self.typed = Some(typed);
+                return 0;
+            }
+            typed.pop_front();
+            self.tried = None;
+        }
+        bytes.len()
+    }
+
+    /// Types a key; whether it is done with it.
+    fn types(&mut self, key: &mut VecDeque<(u16, bool)>, now: Instant) -> bool {
+        let tried = *self.tried.get_or_insert(now);
+        let mut keyboard = self.keyboard.lock();
+        if !keyboard.takes_keys() {
+            return now - tried > PATIENCE;
+        }
+        let waited = self.last.map_or(Duration::MAX, |last| now - last);
+        let room = self.firmware.as_mut().map_or(usize::MAX, |firmware| firmware.room(now));
+        if waited < PAUSE || !keyboard.is_quiet() || room == 0 {
+            return false;
+        }
+        while let Some(&(code, is_down)) = key.front() {
+            if !keyboard.key(code, is_down) {
+                return false;
+            }
+            key.pop_front();
+        }
+        self.last = Some(now);
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mynah_bus::{Device as _, IrqLine};
+    use mynah_devices::system_control::{Control, Reset};
 
     /// The keys that go down for these bytes.
     fn pressed(bytes: &[u8]) -> Vec<u16> {
@@ -191,6 +289,94 @@ mod tests {
         for (bytes, codes) in rows {
             assert_eq!(pressed(bytes), *codes, "{bytes:x?}");
         }
+    }
+
+    /// Nothing else hangs at the keyboard.
+    struct Alone;
+
+    impl Control for Alone {
+        fn reset(&self, _: Reset) {}
+        fn power_off(&self) {}
+        fn a20(&self, _: bool) {}
+        fn exit(&self, _: u8) {}
+    }
+
+    /// A guest's keyboard.
+    fn keyboard() -> Arc<Mutex<I8042>> {
+        let line = IrqLine::nowhere;
+        Arc::new(Mutex::new(I8042::new(line(), line(), Arc::new(Alone))))
+    }
+
+    /// What a guest reads.
+    fn codes(keyboard: &Mutex<I8042>) -> Vec<u8> {
+        let mut keyboard = keyboard.lock();
+        let mut codes = Vec::new();
+        while keyboard.read(I8042::COMMAND, 1) & 1 != 0 {
+            codes.push(keyboard.read(0, 1) as u8);
+        }
+        codes
+    }
+
+    #[test]
+    fn keys_wait_until_the_guest_has_read_the_one_before() {
+        let keyboard = keyboard();
+        let mut typist = Typist::new(keyboard.clone(), None);
+        let text = b"a long line, much longer than any buffer";
+        assert_eq!(typist.take(text), 0);
+        std::thread::sleep(2 * PAUSE);
+        assert_eq!(typist.take(text), 0, "nothing was read");
+        let mut pressed = 0;
+        let begun = Instant::now();
+        loop {
+            let done = typist.take(text) == text.len();
+            let codes = codes(&keyboard);
+            assert!(codes.len() <= 2, "one key at a time: {codes:x?}");
+            pressed += codes.iter().filter(|code| **code < 0x80).count();
+            if done {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(pressed, text.len());
+        // What follows is typed as well.
+        std::thread::sleep(2 * PAUSE);
+        assert_eq!((typist.take(b"b"), codes(&keyboard)), (1, vec![0x30, 0xb0]));
+    }
+
+    #[test]
+    fn a_keyboard_that_is_off_loses_keys_after_a_while() {
+        let keyboard = keyboard();
+        keyboard.lock().write(0, 1, 0xf5);
+        codes(&keyboard);
+        let mut typist = Typist::new(keyboard.clone(), None);
+        assert_eq!(typist.take(b"a"), 0);
+        std::thread::sleep(PATIENCE + PAUSE);
+        assert_eq!((typist.take(b"a"), codes(&keyboard)), (1, vec![]));
+    }
+
+    #[test]
+    fn keys_wait_for_room_in_the_firmware() {
+        let ram = Ram::flat(1 << 20).expect("memory");
+        let mut firmware = FirmwareKeys::new(ram.clone());
+        let now = Instant::now();
+        assert_eq!(firmware.room(now), usize::MAX, "there is no ring");
+        let set = |pa, words: [u16; 2]| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            ram.write(pa, &bytes).expect("it is memory");
+        };
+        set(FirmwareKeys::BOUNDS, [0x1e, 0x3e]);
+        for (head, tail, room) in
+            [(0x1e, 0x1e, 14), (0x3c, 0x3c, 14), (0x1e, 0x38, 1), (0x20, 0x1e, 0), (0x30, 0x2c, 0)]
+        {
+            set(FirmwareKeys::POINTERS, [head, tail]);
+            assert_eq!(firmware.room(now), room, "{head:x} {tail:x}");
+        }
+        assert_eq!(firmware.room(now + 2 * PATIENCE), usize::MAX, "nobody takes them");
+        set(FirmwareKeys::POINTERS, [0x32, 0x2e]);
+        assert_eq!(firmware.room(now + 2 * PATIENCE), 0);
+        set(FirmwareKeys::POINTERS, [0x33, 0x1000]);
+        assert_eq!(firmware.room(now), usize::MAX, "not within the ring");
     }
 
     #[test]

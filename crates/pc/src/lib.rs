@@ -21,6 +21,7 @@ mod panel;
 mod processor;
 mod screen;
 mod serial;
+mod signals;
 mod terminal;
 
 pub use board::End;
@@ -31,19 +32,22 @@ pub use drives::{Drive, Interface};
 pub use mynah_debug::gdb::Width;
 pub use mynah_debug::{Address, Switch};
 pub use panel::Panel;
+pub use processor::Guest;
 pub use serial::Serial;
+pub use signals::die;
 
 use board::Board;
 use buses::ApicRegisters;
 use console::Input;
 use front::Front;
+use keyboard::{FirmwareKeys, Typist};
 use mynah_debug::Seat;
 use mynah_engine::{Config, Engine, Stats, Vcpu};
 use mynah_mem::Paged;
 use mynah_x86::cpuid::Identity;
 use mynah_x86::paging::Walker;
 use parking_lot::{Condvar, Mutex};
-use processor::{Guest, Processor};
+use processor::Processor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -162,6 +166,7 @@ impl Machine {
             options: self.options.clone(),
             vcpu: AtomicUsize::new(0),
         }));
+        panel.connect(&board);
         let started = Arc::new(Barrier::default());
         let mut threads = Vec::new();
         let made = self.spawn(console, panel, &started, &mut threads);
@@ -232,11 +237,12 @@ impl Machine {
     /// Has what is typed go to the machine.
     fn connect(&self, console: &Console, panel: &Panel) {
         let board = &self.board;
+        let firmware = board.rom.as_ref().map(|_| FirmwareKeys::new(board.ram.clone()));
         let target = match (self.options.display, &self.options.serial) {
             (Display::Text, _) => {
-                Input::Keyboard(Box::new(keyboard::typist(board.keyboard.clone())))
+                Input::Keyboard(Box::new(Typist::new(board.keyboard.clone(), firmware)))
             }
-            (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone()),
+            (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone(), firmware),
             (Display::None, _) => Input::Nowhere,
         };
         let (ended, control) = (board.clone(), panel.control.clone());
@@ -307,7 +313,6 @@ fn vcpu(
         x2apic: true,
         tsc_deadline: true,
         five_levels: false,
-        smap: false,
     };
     cpu.state.system.devices = Some(Arc::new(ApicRegisters(lapic)));
     cpu.core.pc = mynah_x86::state::RESET_PC;

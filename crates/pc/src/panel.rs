@@ -1,24 +1,47 @@
 //! The user's hold on the machine: monitors and debuggers, which stay when a reset makes another
 //! machine.
 
+use crate::board::{Board, End};
 use crate::monitor::{EDIT_MAX, PROMPT};
 use crate::processor::Guest;
+use crate::signals;
 use mynah_debug::gdb::{self, Width};
 use mynah_debug::{Address, Control, Listener, Stream, Switch};
+use parking_lot::Mutex;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// The switches of a machine, or of one machine after the other.
 pub struct Panel {
     pub(crate) control: Arc<Control<Guest>>,
     /// Where monitors and debuggers are listened for.
     addresses: Vec<Address>,
+    /// What a signal ends.
+    machine: Arc<Mutex<Weak<Board>>>,
 }
 
 impl Panel {
     /// For a machine that begins to run when it is turned on, or waits for `cont` or a debugger.
     pub fn new(switch: Switch) -> Panel {
-        Panel { control: Control::new(switch), addresses: Vec::new() }
+        Panel { control: Control::new(switch), addresses: Vec::new(), machine: Arc::default() }
+    }
+
+    /// Has SIGHUP, SIGINT and SIGTERM end the machine with [`End::Signal`]. A second one, or one that
+    /// comes while no machine runs, ends the process. To be called before there are other threads.
+    ///
+    /// # Errors
+    /// The host has no threads.
+    pub fn heed_signals(&self) -> io::Result<()> {
+        let machine = self.machine.clone();
+        signals::heed(move |signal| {
+            let board = std::mem::take(&mut *machine.lock()).upgrade();
+            board.map(|board| board.end(End::Signal(signal))).is_some()
+        })
+    }
+
+    /// `board` is what a signal ends from now on.
+    pub(crate) fn connect(&self, board: &Arc<Board>) {
+        *self.machine.lock() = Arc::downgrade(board);
     }
 
     /// Listens for monitors: whoever connects is asked for commands.

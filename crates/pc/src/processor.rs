@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// An x86 vCPU of the system machine.
-pub(crate) type Guest = X86<Paged<Walker>>;
+pub type Guest = X86<Paged<Walker>>;
 
 /// What is asked of a vCPU.
 #[derive(Clone, Copy, Default, Debug)]

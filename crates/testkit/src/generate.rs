@@ -399,6 +399,9 @@ pub fn state(rng: &mut Rng, insn: &Insn, data: &mut Rc<[u8; DATA_BYTES]>) -> Sta
     if rng.chance(50) {
         mxcsr = 0x1f80 | rng.bits() as u32 & 0x603f;
     }
+    if rng.chance(6) {
+        mxcsr &= rng.bits() as u32 | !0x1f80;
+    }
     state.words[MXCSR] = mxcsr.into();
     x87(rng, &mut state);
     arguments(rng, insn, &mut state);

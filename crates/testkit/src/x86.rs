@@ -125,7 +125,7 @@ impl Subject for X86 {
     fn load(state: &State, cpu: &mut Cpu<X86>) {
         let regs = to_regs(state);
         cpu.core.pc = state.pc;
-        cpu.core.fp_env = regs.fx.mxcsr;
+        mynah_x86::set_mxcsr(cpu, regs.fx.mxcsr);
         cpu.state.gpr = regs.gpr;
         cpu.state.set_rflags(regs.rflags);
         cpu.state.selectors = <X86>::reset().selectors;

@@ -80,22 +80,12 @@ pub struct Identity {
     pub tsc_deadline: bool,
     /// Whether there is 5-level paging. Systems that find it use it, and walk one level more.
     pub five_levels: bool,
-    /// Whether SMAP is reported; it can be turned on anyhow. Systems that find it change the
-    /// translation mode whenever they access a user's memory, which takes time.
-    pub smap: bool,
 }
 
 impl Default for Identity {
     /// The only vCPU, without what its devices may add.
     fn default() -> Identity {
-        Identity {
-            apic_id: 0,
-            cpus: 1,
-            x2apic: false,
-            tsc_deadline: false,
-            five_levels: false,
-            smap: false,
-        }
+        Identity { apic_id: 0, cpus: 1, x2apic: false, tsc_deadline: false, five_levels: false }
     }
 }
 
@@ -118,10 +108,8 @@ const TSC_DEADLINE: u32 = 1 << 24;
 const OSXSAVE: u32 = 1 << 27;
 /// Leaf 6 EAX: the local APIC's timer never stops.
 const ARAT: u32 = 1 << 2;
-/// Leaf 7 EBX, besides [`LEAF7_B`]: FSGSBASE, TSC_ADJUST, SMEP, INVPCID.
-const SYSTEM_7B: u32 = bits(&[0, 1, 7, 10]);
-/// Leaf 7 EBX: SMAP.
-const SMAP: u32 = 1 << 20;
+/// Leaf 7 EBX, besides [`LEAF7_B`]: FSGSBASE, TSC_ADJUST, SMEP, INVPCID, SMAP.
+const SYSTEM_7B: u32 = bits(&[0, 1, 7, 10, 20]);
 /// Leaf 7 ECX: UMIP.
 const SYSTEM_7C: u32 = bits(&[2]);
 /// Leaf 7 ECX: 5-level paging.
@@ -176,8 +164,8 @@ impl State {
             6 => [ARAT, 0, 0, 0],
             7 if subleaf == 2 => [0, 0, 0, BHI_CTRL],
             7 if subleaf == 0 => {
-                let b = b | SYSTEM_7B | when(id.smap, SMAP);
-                [2, b, SYSTEM_7C | when(id.five_levels, LA57), SYSTEM_7D]
+                let c = SYSTEM_7C | when(id.five_levels, LA57);
+                [2, b | SYSTEM_7B, c, SYSTEM_7D]
             }
             // Extended topology: threads, then cores.
             0xb => match subleaf {

@@ -27,6 +27,7 @@ pub mod state;
 mod time;
 pub mod trap;
 
+pub use helpers::float::set_mxcsr;
 pub use space::{Space, refresh, remap};
 pub use state::State;
 pub use time::TSC_HZ;
@@ -61,8 +62,8 @@ impl<M: Space> Guest for X86<M> {
         state.system.mode
     }
 
-    fn space(mode: u32) -> u8 {
-        mode::space(mode)
+    fn space(state: &State) -> u8 {
+        state.system.space
     }
 
     fn lift(

@@ -3,8 +3,6 @@
 //! The process machine's 64-bit code has mode 0. What the bits say is constant while a block is
 //! lifted, so that none of it costs anything at run time.
 
-use crate::space;
-
 /// 64-bit code.
 pub const CODE64: u32 = 0;
 /// 32-bit code.
@@ -32,11 +30,11 @@ pub const SSE: u32 = 1 << 11;
 /// Single steps or breakpoints: a block is one instruction, which looks for them.
 pub const DEBUG: u32 = 1 << 12;
 
-/// SMAP is lifted: EFLAGS.AC is set, and the privilege level is not 3.
-pub const LIFTED: u32 = 1 << 25;
-
 /// Misaligned accesses are #AC: CR0.AM and EFLAGS.AC are set, and the privilege level is 3.
-pub const ALIGNED: u32 = 1 << 26;
+pub const ALIGNED: u32 = 1 << 25;
+
+/// MXCSR does not mask all exceptions of SSE: what may raise one looks for it.
+pub const UNMASKED: u32 = 1 << 27;
 
 const CPL_SHIFT: u32 = 3;
 const CLASS_SHIFT: u32 = 13;
@@ -58,15 +56,6 @@ pub const fn cpl(mode: u32) -> u32 {
 /// The bits that say this privilege level.
 pub const fn with_cpl(cpl: u8) -> u32 {
     (cpl as u32 & 3) << CPL_SHIFT
-}
-
-/// The rights of accesses: see [`crate::paging`].
-pub const fn space(mode: u32) -> u8 {
-    match mode {
-        _ if mode & LIFTED != 0 => space::SUPERVISOR_AC,
-        _ if cpl(mode) == 3 => space::USER,
-        _ => space::SUPERVISOR,
-    }
 }
 
 /// What an access through a segment register asks for outside 64-bit code.

@@ -136,6 +136,9 @@ pub trait Msrs: Send + Sync {
     fn task_priority(&self) -> u8;
     /// Sets CR8.
     fn set_task_priority(&self, priority: u8);
+    /// IA32_TSC_ADJUST has become `adjust`: the time-stamp counter is so much more than what it would
+    /// be if nobody had ever written it.
+    fn set_tsc_adjust(&self, adjust: u64);
 }
 
 impl std::fmt::Debug for dyn Msrs {
@@ -235,6 +238,11 @@ const MTRR_CAP: u64 = 8 | 1 << 8 | 1 << 10;
 const MISC_ENABLE: u64 = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 16 | 1 << 18 | 1 << 22 | 1 << 34;
 
 impl System {
+    /// The current process-context identifier.
+    pub(crate) fn pcid(&self) -> u64 {
+        if self.cr4 & cr4::PCIDE != 0 { self.cr3 & 0xfff } else { 0 }
+    }
+
     /// Whether 5-level paging is on.
     pub fn is_la57(&self) -> bool {
         self.cr4 & cr4::LA57 != 0
@@ -284,19 +292,14 @@ impl State {
         let five_levels = self.system.is_la57();
         let canonical = |value| if is_canonical(value, five_levels) { Ok(value) } else { Err(GP) };
         let only = |mask: u64| if value & !mask == 0 { Ok(value) } else { Err(GP) };
-        let now = self.tsc();
+        let now = if number == msr::TSC { self.tsc() } else { 0 };
         let s = &mut self.system;
         match number {
             msr::TSC => {
-                let by = value.wrapping_sub(now);
-                s.tsc_offset = s.tsc_offset.wrapping_add(by);
-                s.tsc_adjust = s.tsc_adjust.wrapping_add(by);
+                let adjust = s.tsc_adjust.wrapping_add(value.wrapping_sub(now));
+                self.set_tsc_adjust(adjust);
             }
-            msr::TSC_ADJUST => {
-                let by = value.wrapping_sub(s.tsc_adjust);
-                s.tsc_offset = s.tsc_offset.wrapping_add(by);
-                s.tsc_adjust = value;
-            }
+            msr::TSC_ADJUST => self.set_tsc_adjust(value),
             0xc1 | 0xc2 | 0x186 | 0x187 | msr::DEBUGCTL => {}
             // A load of microcode, and of its revision: there is none.
             0x79 | msr::MICROCODE => {}
@@ -433,6 +436,7 @@ fn types(value: u64) -> Result<u64, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn long_mode_begins_with_paging() {
@@ -471,5 +475,39 @@ mod tests {
         assert_eq!(state.tsc() >> 60, 1);
         state.write_msr(msr::TSC_ADJUST, 0).expect("the adjustment may be set");
         assert_eq!(state.tsc() >> 60, 0);
+    }
+
+    /// A local APIC that is told of the counter.
+    #[derive(Default)]
+    struct Told(AtomicU64);
+
+    impl Msrs for Told {
+        fn read(&self, _: u32) -> Option<u64> {
+            None
+        }
+        fn write(&self, _: u32, _: u64) -> bool {
+            false
+        }
+        fn task_priority(&self) -> u8 {
+            0
+        }
+        fn set_task_priority(&self, _: u8) {}
+        fn set_tsc_adjust(&self, adjust: u64) {
+            self.0.store(adjust, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_local_apic_hears_of_writes_to_the_counter() {
+        let mut state = State::power_on();
+        let told = Arc::new(Told::default());
+        state.system.devices = Some(told.clone());
+        // The machine's own part is none of the guest's adjustment.
+        state.system.tsc_offset = 12345;
+        state.write_msr(msr::TSC, 1 << 60).expect("the counter may be set");
+        let adjust = state.read_msr(msr::TSC_ADJUST).expect("there is one");
+        assert_eq!((told.0.load(Ordering::Relaxed), state.tsc() >> 60), (adjust, 1));
+        state.write_msr(msr::TSC_ADJUST, 77).expect("the adjustment may be set");
+        assert_eq!((told.0.load(Ordering::Relaxed), state.tsc() >> 60), (77, 0));
     }
 }

@@ -15,6 +15,16 @@ pub trait Space: Memory {
 
     /// The 8 bytes at physical address `pa`, a multiple of 8; 0 in the process machine.
     fn load_physical(&self, pa: u64) -> u64;
+
+    /// Goes over to what is known of the pages of process-context identifier `pcid`.
+    fn enter(&mut self, _pcid: u64) {}
+
+    /// Forgets the page of `va` in process-context identifier `pcid`.
+    fn flush_page_of(&mut self, _pcid: u64, _va: u64) {}
+
+    /// Forgets all pages of process-context identifier `pcid`, or of all of them, but for global
+    /// ones.
+    fn flush_contexts(&mut self, _pcid: Option<u64>) {}
 }
 
 impl Space for Flat {
@@ -43,6 +53,18 @@ impl Space for Paged<Walker> {
     fn load_physical(&self, pa: u64) -> u64 {
         self.phys().load(pa)
     }
+
+    fn enter(&mut self, pcid: u64) {
+        Paged::enter(self, pcid);
+    }
+
+    fn flush_page_of(&mut self, pcid: u64, va: u64) {
+        Paged::flush_page_of(self, pcid, va);
+    }
+
+    fn flush_contexts(&mut self, pcid: Option<u64>) {
+        Paged::flush_contexts(self, pcid);
+    }
 }
 
 /// The rights of accesses that the processor makes for itself, such as those of descriptors.
@@ -65,18 +87,21 @@ pub(crate) fn with_space<M: Space, R>(
     result
 }
 
-/// To be called after a change of what the mode follows from.
+/// To be called after a change of what the mode and the rights of accesses follow from.
 pub fn refresh<M: Space>(cpu: &mut Cpu<X86<M>>) {
     if cpu.state.refresh_mode() {
         cpu.mode_changed();
     }
 }
 
-/// To be called after a change of the registers that govern paging: tells the page walker.
+/// To be called after a change of the registers that govern paging: tells the page walker, and which
+/// process-context identifier is the current one.
 pub(crate) fn refresh_paging<M: Space>(cpu: &mut Cpu<X86<M>>) {
     if let Some(walker) = cpu.memory.paging() {
         *walker = Walker::new(&cpu.state);
     }
+    cpu.memory.enter(cpu.state.system.pcid());
+    cpu.mapping_changed();
 }
 
 /// To be called after a change of the registers that govern paging: tells the page walker, and

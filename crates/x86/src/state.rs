@@ -5,7 +5,7 @@ use crate::fpu::Fpu;
 use crate::mode::{self, Class};
 use crate::registers::{Devices, cr0, cr4, efer};
 use crate::segment::{CS, SS, Segment, Table, attribute};
-use crate::{flags, registers};
+use crate::{flags, registers, space};
 use mynah_ir::{Slot, SlotInfo, SlotSet, Ty};
 use std::mem::offset_of;
 
@@ -54,6 +54,13 @@ pub struct System {
     pub on: bool,
     /// The translation mode that follows from the rest of the state; see [`State::refresh_mode`].
     pub mode: u32,
+    /// Whether MXCSR, which is not kept here, leaves some exception unmasked.
+    pub unmasked: bool,
+    /// MXCSR's flags while an instruction whose exceptions are not all masked raises its own.
+    pub raised_before: u32,
+    /// The rights of accesses that follow from the rest of the state, as a number for
+    /// [`mynah_mem::Memory::set_space`].
+    pub space: u8,
     /// The current privilege level.
     pub cpl: u8,
     /// Attributes of ES, CS, SS, DS, FS, GS: see [`Segment`].
@@ -104,9 +111,10 @@ pub struct System {
     pub sysenter_eip: u64,
     /// IA32_TSC_AUX.
     pub tsc_aux: u64,
-    /// What is added to the clock to make the time-stamp counter.
+    /// What the machine adds to the clock so that the time-stamp counter stands while the machine
+    /// does.
     pub tsc_offset: u64,
-    /// IA32_TSC_ADJUST.
+    /// IA32_TSC_ADJUST: what the guest has added to the time-stamp counter.
     pub tsc_adjust: u64,
     /// IA32_PAT.
     pub pat: u64,
@@ -474,17 +482,30 @@ impl State {
         if self.is_64() { pc } else { u64::from(pc.wrapping_sub(self.bases[CS]) as u32) }
     }
 
-    /// Brings [`System::mode`] up to date; whether it has changed.
+    /// Brings [`System::mode`] and [`System::space`] up to date; whether one has changed.
     pub fn refresh_mode(&mut self) -> bool {
-        let mode = self.mode();
-        std::mem::replace(&mut self.system.mode, mode) != mode
+        let before = (self.system.mode, self.system.space);
+        self.system.mode = self.mode();
+        self.refresh_space();
+        before != (self.system.mode, self.system.space)
+    }
+
+    /// Brings [`System::space`] up to date.
+    pub(crate) fn refresh_space(&mut self) {
+        let lifts_smap = self.system.cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0;
+        self.system.space = match self.system.cpl {
+            3 => space::USER,
+            _ if lifts_smap => space::SUPERVISOR_AC,
+            _ => space::SUPERVISOR,
+        };
     }
 
     fn mode(&self) -> u32 {
-        let System { on, cpl, cr0, cr4, efer, dr7, .. } = self.system;
+        let System { on, unmasked, cpl, cr0, cr4, efer, dr7, .. } = self.system;
         let watched = !self.system.watches.is_empty();
         if !on {
-            return mode::CODE64 | if watched { mode::DEBUG } else { 0 };
+            let debug = if watched { mode::DEBUG } else { 0 };
+            return mode::CODE64 | debug | if unmasked { mode::UNMASKED } else { 0 };
         }
         let code = self.segment(CS);
         let long = efer & efer::LMA != 0 && code.has(attribute::LONG);
@@ -496,8 +517,8 @@ impl State {
         add(mode::EMULATED, cr0 & cr0::EM != 0);
         add(mode::SWITCHED, cr0 & cr0::TS != 0);
         add(mode::SSE, cr4 & cr4::OSFXSR != 0);
+        add(mode::UNMASKED, unmasked);
         add(mode::DEBUG, self.rflags & flags::TF != 0 || dr7 & 0xff != 0 || watched);
-        add(mode::LIFTED, cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0 && cpl != 3);
         add(mode::ALIGNED, cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0 && cpl == 3);
         if long {
             return word | mode::CODE64;
@@ -535,6 +556,9 @@ impl System {
         System {
             on: false,
             mode: mode::CODE64,
+            unmasked: false,
+            raised_before: 0,
+            space: space::SUPERVISOR,
             cpl: 0,
             attributes: [0; 6],
             gdtr: Table::default(),

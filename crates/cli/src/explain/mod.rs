@@ -14,7 +14,8 @@ use mynah_ir::{Block, Op};
 use mynah_jit::{Compiler, Effort};
 use mynah_loader::Machine;
 use mynah_riscv::RiscV;
-use mynah_x86::X86;
+
+use mynah_x86::{X86, mode};
 use std::path::PathBuf;
 
 /// Show guest code through every stage of translation, side by side
@@ -49,6 +50,9 @@ pub(crate) struct Options {
     /// Stop before Cranelift: no CLIF and no host code
     #[arg(long)]
     ir_only: bool,
+    /// As the system machine translates an x86-64 program's code: addresses are looked up in a TLB
+    #[arg(long)]
+    system: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -57,7 +61,8 @@ Examples:
   mynah explain --hex '33 05 b5 00' --guest riscv64        add a0, a0, a1
   mynah explain ./a.out --symbol main | less -S
   mynah explain /bin/true                                  where it starts
-  mynah explain ./a.out --address 0x401136 --blocks 1";
+  mynah explain ./a.out --address 0x401136 --blocks 1
+  mynah explain ./a.out --symbol main --system             as under `mynah boot`";
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum GuestName {
@@ -94,13 +99,19 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         (None, None) => return Err("name a file, or give --hex".to_owned()),
     };
     match code.machine {
-        Machine::X86_64 => explain::<X86>(&code, options),
-        Machine::RiscV64 => explain::<RiscV>(&code, options),
+        Machine::X86_64 if options.system => {
+            let program = mode::SYSTEM | mode::PROTECTED | mode::SSE | mode::with_cpl(3);
+            explain::<mynah_pc::Guest>(&code, program | mode::CODE64, options)
+        }
+        Machine::RiscV64 if options.system => {
+            Err("--system: there is no system machine for riscv64".to_owned())
+        }
+        Machine::X86_64 => explain::<X86>(&code, mode::CODE64, options),
+        Machine::RiscV64 => explain::<RiscV>(&code, RiscV::mode(&RiscV::reset()), options),
     }
 }
 
-fn explain<G: Guest>(code: &Code, options: &Options) -> Result<(), String> {
-    let mode = G::mode(&G::reset());
+fn explain<G: Guest>(code: &Code, mode: u32, options: &Options) -> Result<(), String> {
     let name = code.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     print(&format!("{} code at {:#x}{name}\n", G::NAME, code.pc))?;
     let mut compiler = Compiler::<G>::new();

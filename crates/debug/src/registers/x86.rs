@@ -204,7 +204,7 @@ impl<M: Space> Inspect for X86<M> {
                         false => state.set_rflags(value),
                     }
                 }
-                "mxcsr" => cpu.core.fp_env = value as u32 & 0xffff,
+                "mxcsr" => mynah_x86::set_mxcsr(cpu, value as u32),
                 "fctrl" => state.fpu.control = value as u16,
                 "fstat" => state.fpu.status = value as u16,
                 "ftag" => {

@@ -161,6 +161,14 @@ impl Pins for IoApic {
             self.send(&mut state, pin);
         }
     }
+
+    fn holds(&self, pin: u32) -> bool {
+        let Some(&bits) = self.state.lock().entries.get(pin as usize) else { return false };
+        let delivery = Delivery::from_bits((bits >> 8) as u32);
+        let has_vector = matches!(delivery, Some(Delivery::Fixed | Delivery::LowestPriority));
+        let destination = Destination::from_field((bits >> 56) as u8, bits & entry::LOGICAL != 0);
+        bits & entry::MASKED == 0 && has_vector && self.bus.has_requested(destination, bits as u8)
+    }
 }
 
 impl fmt::Debug for IoApic {

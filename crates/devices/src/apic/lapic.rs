@@ -189,11 +189,11 @@ impl Lapic {
         });
     }
 
-    /// The vCPU's time-stamp counter is `offset` more than it would be if it had started from 0 at
-    /// power-on: after a write to it.
-    pub fn set_tsc_offset(&self, offset: u64) {
+    /// The vCPU's time-stamp counter is `adjust` more than it would be if it had started from 0 at
+    /// power-on (IA32_TSC_ADJUST): after a write to one of them.
+    pub fn set_tsc_adjust(&self, adjust: u64) {
         self.change(|state| {
-            state.tsc.offset = offset;
+            state.tsc.offset = adjust;
             let (mode, tsc) = (state.mode(), state.tsc);
             state.timer.tsc_changed(mode, tsc);
             After::Nothing
@@ -249,6 +249,11 @@ impl Lapic {
                 }
             }
         }
+    }
+
+    /// Whether the interrupt with this vector waits to be taken.
+    pub(super) fn has_requested(&self, vector: u8) -> bool {
+        self.state.lock().irr.has(vector)
     }
 
     pub(super) fn processor_priority(&self) -> u8 {

@@ -123,6 +123,13 @@ impl ApicBus {
         }
     }
 
+    /// Whether the interrupt with this vector waits at one of the destinations.
+    fn has_requested(&self, destination: Destination, vector: u8) -> bool {
+        let lapics = self.lapics.read();
+        let mut targets = lapics.iter().filter(|lapic| lapic.is_destination(destination));
+        targets.any(|lapic| lapic.has_requested(vector))
+    }
+
     /// A level-triggered interrupt has ended.
     fn end_of_interrupt(&self, vector: u8) {
         for ioapic in self.ioapics.read().iter().filter_map(Weak::upgrade) {

@@ -276,7 +276,7 @@ fn the_timer_waits_for_the_time_stamp_counter() {
     rig.timers.advance(0);
     assert_eq!(rig.served(), [(0, 0x40)]);
     // The guest sets its counter to 0 at 1000 ns.
-    lapic.set_tsc_offset(0_u64.wrapping_sub(2000));
+    lapic.set_tsc_adjust(0_u64.wrapping_sub(2000));
     lapic.write_msr(MSR_TSC_DEADLINE, 400).expect("armed");
     rig.timers.advance(199);
     assert_eq!(rig.served(), []);

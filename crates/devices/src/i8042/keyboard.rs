@@ -100,6 +100,16 @@ impl Keyboard {
         fits
     }
 
+    /// Whether keys have an effect: software can switch that off.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.state.enabled
+    }
+
+    /// Whether everything has been sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.queue.is_empty()
+    }
+
     /// The next byte for the controller.
     pub(super) fn send(&mut self) -> Option<u8> {
         let byte = self.state.queue.pop_front()?;

@@ -159,6 +159,16 @@ impl I8042 {
         taken
     }
 
+    /// Whether the guest has read everything that the keyboard and the controller have to say.
+    pub fn is_quiet(&self) -> bool {
+        self.state.buffer.is_none() && self.state.answers.is_empty() && self.keyboard.is_empty()
+    }
+
+    /// Whether keys have an effect: software can switch the keyboard off.
+    pub fn takes_keys(&self) -> bool {
+        self.keyboard.is_enabled()
+    }
+
     /// The mouse moves, right and up being positive; its wheel turns, towards the user being
     /// positive; `buttons` are down.
     pub fn mouse(&mut self, dx: i32, dy: i32, wheel: i32, buttons: Buttons) {

@@ -52,10 +52,8 @@ impl<G: Guest> Lower<'_, G> {
         let offset = self.b.ins().ishl_imm_u(index, i64::from(size_of::<TlbEntry>().ilog2()));
         let tlb = self.core_load(types::I64, constant(), offset_of!(Core, tlb));
         let entry = self.b.ins().iadd(tlb, offset);
-        let table = usize::from(self.space) * TlbEntry::COUNT * size_of::<TlbEntry>();
-        let at = |field: usize| (table + field) as i32;
         // Atomic: other threads may make writes go the long way.
-        let place = self.b.ins().iadd_imm_s(entry, i64::from(at(tag)));
+        let place = self.b.ins().iadd_imm_s(entry, tag as i64);
         let found = self.b.ins().atomic_load(types::I64, own(), place);
         // The page of the last byte: an access across pages matches no entry. If the access must
         // be aligned, the bits that must be 0 take part.
@@ -69,7 +67,7 @@ impl<G: Guest> Lower<'_, G> {
         };
         let miss = self.b.ins().icmp(IntCC::NotEqual, found, wanted);
         self.if_missed(miss, address, fill::request(inst.ty.bytes(), access, natural));
-        let addend = self.b.ins().load(types::I64, own(), entry, at(TlbEntry::ADDEND));
+        let addend = self.b.ins().load(types::I64, own(), entry, TlbEntry::ADDEND as i32);
         let host = self.b.ins().iadd(address, addend);
         // Keeps the optimiser from merging, moving or removing what the guest can see.
         self.b.ins().sequence_point();

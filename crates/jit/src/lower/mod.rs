@@ -54,7 +54,6 @@ pub(crate) fn unit<G: Guest>(
         values: Vec::new(),
         sites: Vec::new(),
         page: blocks[0].key.pc / mynah_mem::PAGE,
-        space: G::space(blocks[0].key.mode),
         unit_sig,
         helper_sig: None,
         thunk_sig: None,
@@ -108,8 +107,6 @@ struct Lower<'f, G: Guest> {
     sites: Vec<Site>,
     /// The virtual page of the unit's code.
     page: u64,
-    /// The rights of the unit's accesses.
-    space: u8,
     unit_sig: SigRef,
     helper_sig: Option<SigRef>,
     thunk_sig: Option<SigRef>,

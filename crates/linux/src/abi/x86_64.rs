@@ -89,7 +89,7 @@ fn fxrstor(cpu: &mut Cpu<X86>, area: &[u8; 512]) {
     for (n, xmm) in cpu.state.xmm.iter_mut().enumerate() {
         *xmm = u128::from_le_bytes(get(area, 160 + 16 * n));
     }
-    cpu.core.fp_env = u32::from_le_bytes(get(area, 24)) & 0xffff;
+    mynah_x86::set_mxcsr(cpu, u32::from_le_bytes(get(area, 24)));
 }
 
 /// `si_code` of an unmasked floating-point exception among `flags`.
@@ -241,7 +241,7 @@ impl Abi for X86 {
         // The trap flag is cleared for the handler.
         let rflags = state.rflags() & !(1 << 8);
         state.set_rflags(rflags);
-        cpu.core.fp_env = fp::DEFAULT;
+        mynah_x86::set_mxcsr(cpu, fp::DEFAULT);
         cpu.state.fpu = mynah_x86::fpu::Fpu::new();
         cpu.core.pc = frame.action.handler;
         Ok(())
@@ -254,7 +254,7 @@ impl Abi for X86 {
         let word = |at| u64::from_le_bytes(get(&bytes, at));
         let area = word(frame::FPSTATE);
         if area == 0 {
-            cpu.core.fp_env = fp::DEFAULT;
+            mynah_x86::set_mxcsr(cpu, fp::DEFAULT);
             cpu.state.fpu = mynah_x86::fpu::Fpu::new();
         } else {
             let mut saved = [0; 512];

@@ -277,7 +277,7 @@ impl Pc {
                 _ = lapic.write_msr(msr, value);
             }
             5 => lapic.set_cr8(value as u8 & 15),
-            6 => lapic.set_tsc_offset(value),
+            6 => lapic.set_tsc_adjust(value),
             _ => {
                 let had = lapic.has_interrupt();
                 let vector = lapic.acknowledge();

@@ -169,7 +169,7 @@ impl Machine {
         }
         let mode = Guest86::mode(&self.cpu.state);
         self.cpu.core.mode = mode;
-        self.cpu.memory.set_space(Guest86::space(mode));
+        self.cpu.set_space();
         let outcome = match self.block(single) {
             Ok(outcome) => outcome,
             Err(fault) => Outcome::Fault(fault),

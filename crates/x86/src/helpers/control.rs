@@ -91,7 +91,9 @@ pub(super) extern "C" fn sti<M: Space>(cpu: &mut Cpu<X86<M>>, next: u64, _: u64,
 
 pub(super) extern "C" fn set_ac<M: Space>(cpu: &mut Cpu<X86<M>>, on: u64, _: u64, _: u64) -> u64 {
     cpu.state.set_rflags_bits(if on != 0 { AC } else { 0 }, AC);
-    refresh(cpu);
+    // The mode does not depend on AC at privilege level 0.
+    cpu.state.refresh_space();
+    cpu.set_space();
     0
 }
 
@@ -217,7 +219,7 @@ pub(crate) fn set_cr0<M: Space>(cpu: &mut Cpu<X86<M>>, value: u64) -> Result<()>
     Ok(())
 }
 
-/// Sets CR3. Without tags in the TLB every process-context identifier forgets its pages.
+/// Sets CR3. With process-context identifiers, bit 63 keeps what is known of the one it names.
 pub(crate) fn set_cr3<M: Space>(cpu: &mut Cpu<X86<M>>, value: u64) -> Result<()> {
     let system = &cpu.state.system;
     let keep = if system.cr4 & cr4::PCIDE != 0 { value & 1 << 63 } else { 0 };
@@ -229,7 +231,11 @@ pub(crate) fn set_cr3<M: Space>(cpu: &mut Cpu<X86<M>>, value: u64) -> Result<()>
     let (cr0, cr4) = (system.cr0, system.cr4);
     cpu.state.system.pdptes = pdptes(cpu, cr0, value, cr4)?;
     cpu.state.system.cr3 = value;
-    remap(cpu, false);
+    refresh_paging(cpu);
+    if keep == 0 {
+        cpu.memory.flush(false);
+        cpu.mapping_changed();
+    }
     Ok(())
 }
 
@@ -365,12 +371,14 @@ fn invalidate_contexts<M: Space>(cpu: &mut Cpu<X86<M>>, kind: u64, at: u64) -> R
         if !is_canonical(va, cpu.state.system.is_la57()) {
             return Err(GP);
         }
-        cpu.memory.flush_page(va);
-        cpu.mapping_changed();
+        cpu.memory.flush_page_of(identifier, va);
     } else {
-        refresh_paging(cpu);
-        cpu.memory.flush(kind == 2);
-        cpu.mapping_changed();
+        match kind {
+            1 => cpu.memory.flush_contexts(Some(identifier)),
+            2 => cpu.memory.flush(true),
+            _ => cpu.memory.flush_contexts(None),
+        }
     }
+    cpu.mapping_changed();
     Ok(())
 }

@@ -4,6 +4,7 @@ pub(crate) mod control;
 pub(crate) mod debug;
 pub(crate) mod far;
 mod flags;
+pub(crate) mod float;
 pub(crate) mod fpu;
 pub(crate) mod integer;
 mod io;
@@ -217,7 +218,7 @@ helpers! {
     /// XSAVE to `a` of the parts `b`.
     Xsave "xsave" = xsave::xsave, reads STATE, writes NONE, Faults;
     /// XRSTOR from `a` of the parts `b`.
-    Xrstor "xrstor" = xsave::xrstor, reads NONE, writes XMM.union(MMX), Faults;
+    Xrstor "xrstor" = xsave::xrstor, reads STATE, writes XMM.union(MMX), Faults;
     /// Whether port `a` of `b` bytes may be used; #GP.
     CheckPort "check_port" = io::check, reads NONE, writes NONE, Faults;
     /// The value of `b` bytes at port `a`.
@@ -232,16 +233,20 @@ helpers! {
     /// breakpoints.
     Watch "watch" = debug::watch, reads NONE, writes NONE, Changes;
     /// MXCSR.
-    Mxcsr "mxcsr" = sse::mxcsr, reads STATE, writes NONE, Changes;
+    Mxcsr "mxcsr" = float::load, reads STATE, writes NONE, Changes;
     /// Puts MXCSR `a` in force. It counts as a write of the vector registers, so that operations on
     /// them are not taken for those done under the environment before.
-    SetMxcsr "set_mxcsr" = sse::set_mxcsr, reads STATE, writes XMM, Changes;
+    SetMxcsr "set_mxcsr" = float::store, reads STATE, writes XMM, Changes;
+    /// An operation begins whose exceptions are not all masked.
+    BeginFloat "begin_float" = float::begin, reads STATE, writes NONE, Changes;
+    /// The operation's result is the vector `b`:`a`, and may be tiny as `c` says; #XM.
+    CheckFloat "check_float" = float::check, reads STATE, writes NONE, Faults;
     /// Stores the bytes of the first scratch vector whose sign in the second is set, at `a`.
     MaskedStore "masked_store" = sse::masked_store, reads SCRATCH, writes NONE, Faults;
     /// CRC-32C `a` continued over the low `c` bytes of `b`.
     Crc32 "crc32" = sse::crc32, reads NONE, writes NONE, Pure;
     /// FXSAVE to `a`.
-    Fxsave "fxsave" = sse::fxsave, reads XMM.union(MMX), writes NONE, Faults;
+    Fxsave "fxsave" = sse::fxsave, reads STATE, writes NONE, Faults;
     /// FXRSTOR from `a`.
     Fxrstor "fxrstor" = sse::fxrstor, reads NONE, writes XMM.union(MMX), Faults;
     /// Compares the texts in the scratch vectors as `a` says; `b` and `c` are their lengths.

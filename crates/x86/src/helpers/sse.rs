@@ -1,23 +1,10 @@
-//! What SSE instructions ask beyond vector operations: MXCSR, the FXSAVE area, CRC32, masked
+//! What SSE instructions ask beyond vector operations: the FXSAVE area, CRC32, masked
 //! stores, and (in [`text`]) the string comparisons of SSE4.2.
 
+use super::float;
 use crate::segment::GP;
 use crate::{Space, X86};
 use mynah_guest::{Cause, Cpu, Fault};
-
-pub(super) extern "C" fn mxcsr<M: Space>(cpu: &mut Cpu<X86<M>>, _: u64, _: u64, _: u64) -> u64 {
-    cpu.core.live_fp().into()
-}
-
-pub(super) extern "C" fn set_mxcsr<M: Space>(
-    cpu: &mut Cpu<X86<M>>,
-    word: u64,
-    _: u64,
-    _: u64,
-) -> u64 {
-    cpu.core.set_live_fp(word as u32);
-    0
-}
 
 pub(super) extern "C" fn masked_store<M: Space>(
     cpu: &mut Cpu<X86<M>>,
@@ -71,8 +58,6 @@ pub(super) extern "C" fn crc32<M: Space>(
     taken.fold(crc as u32, step).into()
 }
 
-/// Bits of MXCSR that may be set.
-const MXCSR_MASK: u32 = 0xffff;
 /// Bytes of the FXSAVE area that are written: the rest is reserved or the program's.
 const AREA: usize = 416;
 /// Where the area holds ST0 and XMM0.
@@ -91,7 +76,7 @@ pub(super) fn legacy_area<M: Space>(cpu: &Cpu<X86<M>>) -> Area {
     put(2, &fpu.status.to_le_bytes());
     put(4, &[fpu.tags]);
     put(24, &cpu.core.live_fp().to_le_bytes());
-    put(28, &MXCSR_MASK.to_le_bytes());
+    put(28, &float::MASK.to_le_bytes());
     let top = usize::from(fpu.status >> 11 & 7);
     for i in 0..8 {
         put(ST0 + 16 * i, &fpu.regs[(top + i) % 8].to_le_bytes()[..10]);
@@ -107,7 +92,7 @@ pub(super) fn restore_area<M: Space>(cpu: &mut Cpu<X86<M>>, area: &Area) -> Resu
     let half = |at: usize| u16::from_le_bytes([area[at], area[at + 1]]);
     let vector = |at: usize| u128::from_le_bytes(std::array::from_fn(|i| area[at + i]));
     let mxcsr = u32::from(half(24)) | u32::from(half(26)) << 16;
-    if mxcsr & !MXCSR_MASK != 0 {
+    if mxcsr & !float::MASK != 0 {
         return Err(GP);
     }
     let fpu = &mut cpu.state.fpu;
@@ -121,7 +106,7 @@ pub(super) fn restore_area<M: Space>(cpu: &mut Cpu<X86<M>>, area: &Area) -> Resu
     for i in 0..16 {
         cpu.state.xmm[i] = vector(XMM0 + 16 * i);
     }
-    cpu.core.set_live_fp(mxcsr);
+    float::set_live(cpu, mxcsr);
     Ok(())
 }
 

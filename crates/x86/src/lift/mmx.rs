@@ -32,17 +32,21 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     if enters {
         wait(l);
     }
-    let known = if converts {
-        conversion(l, mnemonic);
-        true
-    } else {
-        mixed(l, mnemonic) || moves(l, mnemonic) || shared(l, mnemonic)
-    };
+    if converts {
+        conversion(l, mnemonic, enters);
+        return true;
+    }
+    let known = mixed(l, mnemonic) || moves(l, mnemonic) || shared(l, mnemonic);
     if enters && known {
-        control(l, Control::EnterMmx);
-        l.lifter.mmx = true;
+        enter(l);
     }
     known
+}
+
+/// The x87 unit is made one of MMX registers.
+fn enter(l: &mut Lift<'_>) {
+    control(l, Control::EnterMmx);
+    l.lifter.mmx = true;
 }
 
 /// Instructions that do in each half what they do in the other.
@@ -186,22 +190,30 @@ fn converts(mnemonic: Mnemonic) -> bool {
     matches!(mnemonic, Cvtpi2ps | Cvtpi2pd | Cvtps2pi | Cvttps2pi | Cvtpd2pi | Cvttpd2pi)
 }
 
-/// Conversions between two integers of 32 bits and floats.
-fn conversion(l: &Lift<'_>, mnemonic: Mnemonic) {
+/// Conversions between two integers of 32 bits and floats. The unit `enters` its state even if one
+/// of them raises an exception that is not masked.
+fn conversion(l: &mut Lift<'_>, mnemonic: Mnemonic, enters: bool) {
     use Mnemonic::*;
-    // Lanes of no concern are 0, which converts without a flag.
-    let low = || match l.is_mmx(SRC) {
-        true => l.mmx(l.insn.op_register(SRC)),
-        false => l.low_bits(l.lane(SRC, I64)),
+    let source = match mnemonic {
+        Cvtpd2pi | Cvttpd2pi => l.vector(SRC),
+        // Lanes of no concern are 0, which converts without a flag.
+        _ if l.is_mmx(SRC) => l.mmx(l.insn.op_register(SRC)),
+        _ => l.low_bits(l.lane(SRC, I64)),
     };
+    if enters {
+        enter(l);
+    }
     let round = match mnemonic {
         Cvttps2pi | Cvttpd2pi => Round::ZERO,
         _ => Round::CURRENT,
     };
     match mnemonic {
-        Cvtpi2ps => l.set_dest(l.vector(DEST).vinsert(I64, 0, low().vsitof(F32).vlow())),
-        Cvtpi2pd => l.set_dest(low().vsitof(F64)),
-        Cvtps2pi | Cvttps2pi => l.set_dest(low().vftosi(F32, round)),
-        _ => l.set_dest(l.vector(SRC).vftosi(F64, round)),
+        Cvtpi2ps => {
+            let floats = l.raises(|| source.vsitof(F32));
+            l.set_dest(l.vector(DEST).vinsert(I64, 0, floats.vlow()));
+        }
+        Cvtpi2pd => l.set_dest(source.vsitof(F64)),
+        Cvtps2pi | Cvttps2pi => l.set_dest(l.raises(|| source.vftosi(F32, round))),
+        _ => l.set_dest(l.raises(|| source.vftosi(F64, round))),
     }
 }

@@ -188,9 +188,11 @@ impl<'b> Lift<'b> {
         if self.is_64() { next } else { next & 0xffff_ffff }
     }
 
-    /// Ends the block behind this instruction.
+    /// Ends the block behind this instruction, and compiled code's unit: what follows is entered
+    /// anew, which sees interrupts, another mode, and other rights of accesses.
     pub(crate) fn end_here(&mut self) {
-        self.end(End::Jump(self.next()));
+        let next = self.iconst(Ty::I64, self.next());
+        self.end(End::Dispatch(next.value()));
     }
 
     /// How the block ends, after this instruction.

@@ -1,8 +1,8 @@
 //! SSE to SSE4.2 (SDM 1 chapters 10–12).
 //!
 //! What the instructions share is here: XMM registers and memory as vectors, the alignment that
-//! 16-byte memory operands must have, scalars in lane 0. Exceptions are masked whatever MXCSR's
-//! masks say: results and sticky flags are exact, but no #XM is raised.
+//! 16-byte memory operands must have, scalars in lane 0, and the look for exceptions that MXCSR does
+//! not mask.
 
 mod float;
 pub(super) mod integer;
@@ -11,7 +11,9 @@ pub(super) mod shuffle;
 mod special;
 
 use super::{DEST, Lift, SRC};
-use crate::state;
+use crate::helpers::Id;
+use crate::helpers::float::Tiny;
+use crate::{mode, state};
 use iced_x86::{EncodingKind, Mnemonic, OpKind, Register};
 pub(super) use integer::adjacent;
 use mynah_ir::{Lane, MemOp, Ty, V};
@@ -109,6 +111,50 @@ impl<'b> Lift<'b> {
         self.insn.immediate(self.insn.op_count() - 1) as u32 & 0xff
     }
 
+    /// The value of `f`, a floating-point operation on operands that have been read; #XM.
+    pub(super) fn raises(&self, f: impl FnOnce() -> V<'b>) -> V<'b> {
+        if !self.is(mode::UNMASKED) {
+            return f();
+        }
+        self.call(Id::BeginFloat, &[]);
+        let value = f();
+        let zero = self.iconst(Ty::I64, 0);
+        let (low, high) = match value.ty() {
+            Ty::V128 => (value.vlow(), value.vhigh()),
+            Ty::F32 => (value.bitcast(Ty::I32).zext(Ty::I64), zero),
+            Ty::F64 => (value.bitcast(Ty::I64), zero),
+            _ => (value.zext(Ty::I64), zero),
+        };
+        self.call(
+            Id::CheckFloat,
+            &[low, high, self.iconst(Ty::I64, tiny(self.insn.mnemonic()).pack())],
+        );
+        value
+    }
+
+    /// DEST's lane 0 := f(DEST's, SRC's), floating point.
+    fn scalar(&self, lane: Lane, f: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
+        let b = self.lane(SRC, lane);
+        let a = self.lane(DEST, lane);
+        self.set_lane(lane, self.raises(|| f(a, b)));
+    }
+
+    /// DEST's lane 0 := f(SRC's), floating point.
+    fn scalar_from(&self, lane: Lane, f: impl FnOnce(V<'b>) -> V<'b>) {
+        let b = self.lane(SRC, lane);
+        self.set_lane(lane, self.raises(|| f(b)));
+    }
+
+    /// DEST := f(DEST, SRC), vectors of floats.
+    fn floats(&self, f: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
+        self.packed(|a, b| self.raises(|| f(a, b)));
+    }
+
+    /// DEST := f(SRC), vectors of floats.
+    fn floats_from(&self, f: impl FnOnce(V<'b>) -> V<'b>) {
+        self.packed_from(|b| self.raises(|| f(b)));
+    }
+
     /// DEST := f(DEST, SRC), vectors.
     pub(super) fn packed(&self, f: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
         let b = self.vector(SRC);
@@ -119,15 +165,18 @@ impl<'b> Lift<'b> {
     pub(super) fn packed_from(&self, f: impl FnOnce(V<'b>) -> V<'b>) {
         self.set_dest(f(self.vector(SRC)));
     }
+}
 
-    /// DEST's lane 0 := f(DEST's, SRC's).
-    fn scalar(&self, lane: Lane, f: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
-        let b = self.lane(SRC, lane);
-        self.set_lane(lane, f(self.lane(DEST, lane), b));
-    }
-
-    /// DEST's lane 0 := f(SRC's).
-    fn scalar_from(&self, lane: Lane, f: impl FnOnce(V<'b>) -> V<'b>) {
-        self.set_lane(lane, f(self.lane(SRC, lane)));
+/// What of an instruction's result may be too small for a normal number.
+fn tiny(mnemonic: Mnemonic) -> Tiny {
+    use Mnemonic::*;
+    match mnemonic {
+        Addss | Subss | Mulss | Divss | Cvtsd2ss => Tiny::Scalar(Lane::F32),
+        Addsd | Subsd | Mulsd | Divsd => Tiny::Scalar(Lane::F64),
+        Addps | Subps | Mulps | Divps | Addsubps | Haddps | Hsubps | Dpps | Cvtpd2ps => {
+            Tiny::Lanes(Lane::F32)
+        }
+        Addpd | Subpd | Mulpd | Divpd | Addsubpd | Haddpd | Hsubpd | Dppd => Tiny::Lanes(Lane::F64),
+        _ => Tiny::Never,
     }
 }

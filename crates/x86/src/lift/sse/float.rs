@@ -13,52 +13,52 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     match mnemonic {
         Addss => l.scalar(F32, V::fadd),
         Addsd => l.scalar(F64, V::fadd),
-        Addps => l.packed(|a, b| a.vfadd(b, F32)),
-        Addpd => l.packed(|a, b| a.vfadd(b, F64)),
+        Addps => l.floats(|a, b| a.vfadd(b, F32)),
+        Addpd => l.floats(|a, b| a.vfadd(b, F64)),
         Subss => l.scalar(F32, V::fsub),
         Subsd => l.scalar(F64, V::fsub),
-        Subps => l.packed(|a, b| a.vfsub(b, F32)),
-        Subpd => l.packed(|a, b| a.vfsub(b, F64)),
+        Subps => l.floats(|a, b| a.vfsub(b, F32)),
+        Subpd => l.floats(|a, b| a.vfsub(b, F64)),
         Mulss => l.scalar(F32, V::fmul),
         Mulsd => l.scalar(F64, V::fmul),
-        Mulps => l.packed(|a, b| a.vfmul(b, F32)),
-        Mulpd => l.packed(|a, b| a.vfmul(b, F64)),
+        Mulps => l.floats(|a, b| a.vfmul(b, F32)),
+        Mulpd => l.floats(|a, b| a.vfmul(b, F64)),
         Divss => l.scalar(F32, V::fdiv),
         Divsd => l.scalar(F64, V::fdiv),
-        Divps => l.packed(|a, b| a.vfdiv(b, F32)),
-        Divpd => l.packed(|a, b| a.vfdiv(b, F64)),
+        Divps => l.floats(|a, b| a.vfdiv(b, F32)),
+        Divpd => l.floats(|a, b| a.vfdiv(b, F64)),
         Minss => l.scalar(F32, V::fmin),
         Minsd => l.scalar(F64, V::fmin),
-        Minps => l.packed(|a, b| a.vfmin(b, F32)),
-        Minpd => l.packed(|a, b| a.vfmin(b, F64)),
+        Minps => l.floats(|a, b| a.vfmin(b, F32)),
+        Minpd => l.floats(|a, b| a.vfmin(b, F64)),
         Maxss => l.scalar(F32, V::fmax),
         Maxsd => l.scalar(F64, V::fmax),
-        Maxps => l.packed(|a, b| a.vfmax(b, F32)),
-        Maxpd => l.packed(|a, b| a.vfmax(b, F64)),
+        Maxps => l.floats(|a, b| a.vfmax(b, F32)),
+        Maxpd => l.floats(|a, b| a.vfmax(b, F64)),
         Sqrtss => l.scalar_from(F32, V::fsqrt),
         Sqrtsd => l.scalar_from(F64, V::fsqrt),
-        Sqrtps => l.packed_from(|b| b.vfsqrt(F32)),
-        Sqrtpd => l.packed_from(|b| b.vfsqrt(F64)),
+        Sqrtps => l.floats_from(|b| b.vfsqrt(F32)),
+        Sqrtpd => l.floats_from(|b| b.vfsqrt(F64)),
         Rcpps => l.packed_from(V::vfrecip),
         Rcpss => approximate(l, V::vfrecip),
         Rsqrtps => l.packed_from(V::vfrsqrt),
         Rsqrtss => approximate(l, V::vfrsqrt),
 
-        Addsubps => l.packed(|a, b| a.vfaddsub(b, F32)),
-        Addsubpd => l.packed(|a, b| a.vfaddsub(b, F64)),
-        Haddps => l.packed(|a, b| adjacent(a, b, F32, V::vfadd)),
-        Haddpd => l.packed(|a, b| adjacent(a, b, F64, V::vfadd)),
-        Hsubps => l.packed(|a, b| adjacent(a, b, F32, V::vfsub)),
-        Hsubpd => l.packed(|a, b| adjacent(a, b, F64, V::vfsub)),
+        Addsubps => l.floats(|a, b| a.vfaddsub(b, F32)),
+        Addsubpd => l.floats(|a, b| a.vfaddsub(b, F64)),
+        Haddps => l.floats(|a, b| adjacent(a, b, F32, V::vfadd)),
+        Haddpd => l.floats(|a, b| adjacent(a, b, F64, V::vfadd)),
+        Hsubps => l.floats(|a, b| adjacent(a, b, F32, V::vfsub)),
+        Hsubpd => l.floats(|a, b| adjacent(a, b, F64, V::vfsub)),
         Dpps => dot(l, F32),
         Dppd => dot(l, F64),
         Roundss => l.scalar_from(F32, |b| b.fround(rounding(l))),
         Roundsd => l.scalar_from(F64, |b| b.fround(rounding(l))),
-        Roundps => l.packed_from(|b| b.vfround(F32, rounding(l))),
-        Roundpd => l.packed_from(|b| b.vfround(F64, rounding(l))),
+        Roundps => l.floats_from(|b| b.vfround(F32, rounding(l))),
+        Roundpd => l.floats_from(|b| b.vfround(F64, rounding(l))),
 
-        Cmpps => l.packed(|a, b| a.vfcmp(b, F32, predicate(l))),
-        Cmppd => l.packed(|a, b| a.vfcmp(b, F64, predicate(l))),
+        Cmpps => l.floats(|a, b| a.vfcmp(b, F32, predicate(l))),
+        Cmppd => l.floats(|a, b| a.vfcmp(b, F64, predicate(l))),
         Cmpss => compare_scalar(l, F32),
         Cmpsd => compare_scalar(l, F64),
         Ucomiss => compare(l, F32, V::fleq),
@@ -72,16 +72,19 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         Cvtsd2si => to_integer(l, F64, Round::CURRENT),
         Cvttss2si => to_integer(l, F32, Round::ZERO),
         Cvttsd2si => to_integer(l, F64, Round::ZERO),
-        Cvtss2sd => l.set_lane(F64, l.lane(SRC, F32).fpromote()),
-        Cvtsd2ss => l.set_lane(F32, l.lane(SRC, F64).fdemote()),
-        Cvtdq2ps => l.packed_from(|b| b.vsitof(F32)),
+        Cvtss2sd => convert(l, F32, F64, V::fpromote),
+        Cvtsd2ss => convert(l, F64, F32, V::fdemote),
+        Cvtdq2ps => l.floats_from(|b| b.vsitof(F32)),
         Cvtdq2pd => l.set_dest(l.vector_low(SRC, 8).vsitof(F64)),
-        Cvtps2dq => l.packed_from(|b| b.vftosi(F32, Round::CURRENT)),
-        Cvttps2dq => l.packed_from(|b| b.vftosi(F32, Round::ZERO)),
-        Cvtpd2dq => l.packed_from(|b| b.vftosi(F64, Round::CURRENT)),
-        Cvttpd2dq => l.packed_from(|b| b.vftosi(F64, Round::ZERO)),
-        Cvtps2pd => l.set_dest(l.vector_low(SRC, 8).vfpromote()),
-        Cvtpd2ps => l.packed_from(V::vfdemote),
+        Cvtps2dq => l.floats_from(|b| b.vftosi(F32, Round::CURRENT)),
+        Cvttps2dq => l.floats_from(|b| b.vftosi(F32, Round::ZERO)),
+        Cvtpd2dq => l.floats_from(|b| b.vftosi(F64, Round::CURRENT)),
+        Cvttpd2dq => l.floats_from(|b| b.vftosi(F64, Round::ZERO)),
+        Cvtps2pd => {
+            let low = l.vector_low(SRC, 8);
+            l.set_dest(l.raises(|| low.vfpromote()));
+        }
+        Cvtpd2ps => l.floats_from(V::vfdemote),
         _ => return false,
     }
     true
@@ -106,8 +109,8 @@ fn approximate<'b>(l: &Lift<'b>, f: impl FnOnce(V<'b>) -> V<'b>) {
 /// CMPSS, CMPSD: a packed comparison whose other lanes compare zeros, which raises nothing.
 fn compare_scalar(l: &Lift<'_>, lane: Lane) {
     let alone = |op| l.alone(lane, l.lane(op, lane));
-    let b = alone(SRC);
-    let mask = alone(DEST).vfcmp(b, lane, predicate(l));
+    let (b, a) = (alone(SRC), alone(DEST));
+    let mask = l.raises(|| a.vfcmp(b, lane, predicate(l)));
     l.set_lane(lane, mask.vextract(lane, 0));
 }
 
@@ -115,24 +118,31 @@ fn compare_scalar(l: &Lift<'_>, lane: Lane) {
 fn compare<'b>(l: &mut Lift<'b>, lane: Lane, at_most: impl FnOnce(V<'b>, V<'b>) -> V<'b>) {
     let b = l.lane(SRC, lane);
     let a = l.lane(DEST, lane);
-    let below = at_most(b, a).not();
+    // What the others raise is a part of it.
+    let below = l.raises(|| at_most(b, a)).not();
     let unordered = a.funord(b);
     let equal = a.feq(b) | unordered;
     l.flags(flags::compared_floats([below, unordered, equal], a, b));
 }
 
 fn from_integer(l: &Lift<'_>, lane: Lane) {
-    let value = l.read(SRC).sitof(lane.ty());
-    l.set_lane(lane, value);
+    let value = l.read(SRC);
+    l.set_lane(lane, l.raises(|| value.sitof(lane.ty())));
+}
+
+/// DEST's lane 0 of format `to` := f(SRC's of format `from`).
+fn convert<'b>(l: &Lift<'b>, from: Lane, to: Lane, f: impl FnOnce(V<'b>) -> V<'b>) {
+    let value = l.lane(SRC, from);
+    l.set_lane(to, l.raises(|| f(value)));
 }
 
 fn to_integer(l: &Lift<'_>, lane: Lane, round: Round) {
-    let value = l.lane(SRC, lane).ftosi(l.ty(DEST), round);
-    l.write(DEST, value);
+    let value = l.lane(SRC, lane);
+    l.write(DEST, l.raises(|| value.ftosi(l.ty(DEST), round)));
 }
 
 /// DPPS, DPPD: the sum of the products that imm bits 4–7 choose, in the lanes that bits 0–3 choose.
-fn dot(l: &Lift<'_>, lane: Lane) {
+fn dot<'b>(l: &Lift<'b>, lane: Lane) {
     let imm = l.imm8();
     let mask = |bits: u32| {
         let lanes = (0..lane.count()).filter(|i| bits >> i & 1 != 0);
@@ -143,13 +153,14 @@ fn dot(l: &Lift<'_>, lane: Lane) {
     let chosen = mask(imm >> 4);
     // 0 × 0 is +0 and raises nothing, as the lanes that are left out do.
     l.packed(|a, b| {
-        let products = a.vand(chosen).vfmul(b.vand(chosen), lane);
+        let products = l.raises(|| a.vand(chosen).vfmul(b.vand(chosen), lane));
         // Each lane adds up its own way, which tells where there are several NaNs.
+        let add = |a: V<'b>, b: V<'b>| l.raises(|| a.vfadd(b, lane));
         let sum = if lane == F32 {
-            let pairs = products.vshuffle(products, lane, &[1, 0, 3, 2]).vfadd(products, lane);
-            pairs.vfadd(pairs.vshuffle(pairs, lane, &[2, 3, 0, 1]), lane)
+            let pairs = add(products.vshuffle(products, lane, &[1, 0, 3, 2]), products);
+            add(pairs, pairs.vshuffle(pairs, lane, &[2, 3, 0, 1]))
         } else {
-            products.vfadd(products.vshuffle(products, lane, &[1, 0]), lane)
+            add(products, products.vshuffle(products, lane, &[1, 0]))
         };
         sum.vand(mask(imm))
     });

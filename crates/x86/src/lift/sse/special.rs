@@ -6,7 +6,7 @@ use crate::helpers::sse::text;
 use crate::state::{RAX, RCX, RDX, SCRATCH0, SCRATCH1, XMM0};
 use crate::{flags, trap};
 use iced_x86::Mnemonic;
-use mynah_ir::{End, MemOp, Slot, Ty, V};
+use mynah_ir::{MemOp, Slot, Ty, V};
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
@@ -35,7 +35,7 @@ fn ldmxcsr(l: &mut Lift<'_>) {
     let word = l.read(DEST);
     l.fault_if(word.shr(16).ne(0), trap::PROTECTION);
     l.call(Id::SetMxcsr, &[word]);
-    l.end(End::Jump(l.next()));
+    l.end_here();
 }
 
 /// The address of FXSAVE's area, which must be aligned.
@@ -51,7 +51,7 @@ fn fxsave(l: &Lift<'_>) {
 
 fn fxrstor(l: &mut Lift<'_>) {
     l.call(Id::Fxrstor, &[save_area(l)]);
-    l.end(End::Jump(l.next()));
+    l.end_here();
 }
 
 /// CRC32: the CRC-32C of the source's bytes, over the running value in the destination.
