@@ -1,5 +1,5 @@
-//! Mynah is killed while its guest writes: the disk is as after a power cut. What the guest was told
-//! to be on the disk is there, and neither the image nor the file system on it is damaged.
+//! Mynah is killed while its guest writes: the disk is as after a power cut. What the guest was
+//! told to be on the disk is there, and neither the image nor the file system on it is damaged.
 
 use crate::archive::Archive;
 use crate::machine::Machine;
@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What the first process does: files of numbers, each of another length, are written and synced while
-/// others are written and removed, and each is reported when it is on the disk. The first of them
-/// follows the last that an earlier life of the machine has left.
+/// What the first process does: files of numbers, each of another length, are written and synced
+/// while others are written and removed, and each is reported when it is on the disk. The first of
+/// them follows the last that an earlier life of the machine has left.
 const INIT: &str = "
 mount -t proc proc /proc
 mount -t ext4 /dev/[vs]da /disk || exit

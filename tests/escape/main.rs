@@ -1,11 +1,11 @@
-//! A hostile guest: from all vCPUs at once it accesses every kind of address around its RAM in every
-//! way, programs devices with numbers of chance, sends those that access memory everywhere, and
+//! A hostile guest: from all vCPUs at once it accesses every kind of address around its RAM in
+//! every way, programs devices with numbers of chance, sends those that access memory everywhere, and
 //! rewrites its page tables and its code while it uses them. Mynah neither crashes nor hangs: its
-//! monitor answers all the time, its memory stays bounded, and what the guest may not write stays as
-//! it was. Guest RAM lies between guards, and an access to those kills Mynah, which is a failure.
+//! monitor answers all the time, its memory stays bounded, and what the guest may not write stays
+//! as it was. Guest RAM lies between guards, and an access to those kills Mynah: a failure.
 //!
-//! The guest is in the folder `guest`; the host's gcc builds it. A machine that the guest ends or that
-//! has lived for a while is followed by the next, with another seed.
+//! The guest is in the folder `guest`; the host's gcc builds it. A machine that the guest ends or
+//! that has lived for a while is followed by the next, with another seed.
 
 mod build;
 #[path = "../machine/mod.rs"]

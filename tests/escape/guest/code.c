@@ -32,7 +32,8 @@ static const struct opcode programs[] = {
     {1, {0xff}}, {2, {0x0f, 0x10}}, {2, {0x0f, 0x11}}, {2, {0x0f, 0x28}}, {2, {0x0f, 0x45}},
     {2, {0x0f, 0x58}}, {2, {0x0f, 0x84}}, {2, {0x0f, 0xa2}}, {2, {0x0f, 0xa3}}, {2, {0x0f, 0xb1}},
     {2, {0x0f, 0xc1}}, {2, {0x0f, 0xc6}}, {3, {0x66, 0x0f, 0x6f}}, {3, {0x66, 0x0f, 0x38}},
-    {3, {0x66, 0x0f, 0x3a}}, {3, {0xf2, 0x0f, 0x5e}}, {3, {0xc4, 0xe2, 0x7d}}, {3, {0xc5, 0xfd, 0x6f}},
+    {3, {0x66, 0x0f, 0x3a}}, {3, {0xf2, 0x0f, 0x5e}}, {3, {0xc4, 0xe2, 0x7d}},
+    {3, {0xc5, 0xfd, 0x6f}},
 };
 
 // Writes `len` bytes of instructions.
@@ -54,7 +55,8 @@ static void invent(struct cpu *cpu, uint64_t at, uint64_t len, int privileged) {
     }
 }
 
-// Calls code of a few additions that ends by a return, while everybody writes others of these over it.
+// Calls code of a few additions that ends by a return, while everybody writes others of these over
+// it.
 void rewrite(struct cpu *cpu) {
     // Each is as long as the others: add to eax, subtract, exchange and more, and returns.
     static const uint64_t pieces[] = {
@@ -75,29 +77,31 @@ void rewrite(struct cpu *cpu) {
             __asm__ volatile("call *%0"
                              :
                              : "r"(begin)
-                             : "rax", "rcx", "rdx", "rsi", "rdi", "rbx", "r8", "r9", "r10", "r11", "memory",
-                               "cc");
+                             : "rax", "rcx", "rdx", "rsi", "rdi", "rbx", "r8", "r9", "r10", "r11",
+                               "memory", "cc");
         }
     }
 }
 
 // Leaves for code at `rip`, with registers of chance.
-static void leave(struct cpu *cpu, uint64_t rip, uint64_t rsp, uint64_t cs, uint64_t ss, uint64_t flags)
-    __attribute__((noreturn));
-static void leave(struct cpu *cpu, uint64_t rip, uint64_t rsp, uint64_t cs, uint64_t ss, uint64_t flags) {
+static void leave(struct cpu *cpu, uint64_t rip, uint64_t rsp, uint64_t cs, uint64_t ss,
+                  uint64_t flags) __attribute__((noreturn));
+static void leave(struct cpu *cpu, uint64_t rip, uint64_t rsp, uint64_t cs, uint64_t ss,
+                  uint64_t flags) {
     uint64_t values[16];
     for (int i = 0; i < 16; i++) {
         values[i] = once_in(cpu, 2) ? target(cpu) : USER + 0x40000 + below(cpu, 0x1000);
     }
     cpu->in_code = 1;
-    __asm__ volatile("pushq %[ss]; pushq %[rsp]; pushq %[flags]; pushq %[cs]; pushq %[rip];"
-                     "mov (%[values]), %%rax; mov 8(%[values]), %%rbx; mov 16(%[values]), %%rcx;"
-                     "mov 24(%[values]), %%rdx; mov 32(%[values]), %%rsi; mov 40(%[values]), %%rdi;"
-                     "mov 48(%[values]), %%r8; mov 56(%[values]), %%r9; mov 64(%[values]), %%r11;"
-                     "mov 72(%[values]), %%r12; mov 80(%[values]), %%r13; mov 88(%[values]), %%rbp;"
-                     "iretq" ::[ss] "r"(ss),
-                     [rsp] "r"(rsp), [flags] "r"(flags), [cs] "r"(cs), [rip] "r"(rip), [values] "r"(values)
-                     : "memory");
+    __asm__ volatile(
+        "pushq %[ss]; pushq %[rsp]; pushq %[flags]; pushq %[cs]; pushq %[rip];"
+        "mov (%[values]), %%rax; mov 8(%[values]), %%rbx; mov 16(%[values]), %%rcx;"
+        "mov 24(%[values]), %%rdx; mov 32(%[values]), %%rsi; mov 40(%[values]), %%rdi;"
+        "mov 48(%[values]), %%r8; mov 56(%[values]), %%r9; mov 64(%[values]), %%r11;"
+        "mov 72(%[values]), %%r12; mov 80(%[values]), %%r13; mov 88(%[values]), %%rbp;"
+        "iretq" ::[ss] "r"(ss),
+        [rsp] "r"(rsp), [flags] "r"(flags), [cs] "r"(cs), [rip] "r"(rip), [values] "r"(values)
+        : "memory");
     __builtin_unreachable();
 }
 
@@ -121,5 +125,6 @@ void user_code(struct cpu *cpu) {
 void system_code(struct cpu *cpu) {
     uint64_t slot = CODE + 0x20000 + (cpu->number * 16 + below(cpu, 16)) * SLOT;
     invent(cpu, slot, SLOT, 1);
-    leave(cpu, slot, CODE + 0x48000 + cpu->number * 0x4000, CODE64, DATA, 0x202 | (chance(cpu) & 0x40dd5));
+    leave(cpu, slot, CODE + 0x48000 + cpu->number * 0x4000, CODE64, DATA,
+          0x202 | (chance(cpu) & 0x40dd5));
 }

@@ -1,4 +1,5 @@
-// Every device is programmed with numbers of chance, and those that access memory are sent everywhere.
+// Every device is programmed with numbers of chance, and those that access memory are sent
+// everywhere.
 
 #include "hostile.h"
 
@@ -34,18 +35,19 @@ void plug(void) {
 
 // What a write to a port would end the machine with happens now and then only.
 static int ends(struct cpu *cpu, uint16_t port, uint32_t value) {
-    int end = (port == 0x64 && (value & 0xf0) == 0xf0) || port == 0xcf9 || (port >= 0xcf6 && port <= 0xcf9) ||
-              (port == 0x92 && (value & 1)) || (port >= 0x600 && port < 0x608) || (port >= 0xf0 && port < 0xf8) ||
-              port == 0x91 || port == 0x8f || port == 0x90 || (port >= 0x61 && port <= 0x63);
+    int end = (port == 0x64 && (value & 0xf0) == 0xf0) || port == 0xcf9 ||
+              (port >= 0xcf6 && port <= 0xcf9) || (port == 0x92 && (value & 1)) ||
+              (port >= 0x600 && port < 0x608) || (port >= 0xf0 && port < 0xf8) || port == 0x91 ||
+              port == 0x8f || port == 0x90 || (port >= 0x61 && port <= 0x63);
     return end && !once_in(cpu, 3000);
 }
 
 // Ports.
 void ports(struct cpu *cpu) {
     static const uint16_t bases[] = {
-        0x20,  0xa0,  0x4d0, 0x40,  0x61,  0x70,  0x80,  0x92,  0x3f8,      0x60,           0x64,  0xb2, 0x1f0,
-        0x3f4, 0x170, 0x374, 0x3b0, 0x3c0, 0x3d0, 0x1ce, 0x600, BUS_MASTER, BUS_MASTER + 8, 0xcf8, 0xcfc,
-        0x510, 0x514, 0x402, 0xf4,  0,
+        0x20,  0xa0,       0x4d0,          0x40,  0x61,  0x70,  0x80,  0x92,  0x3f8, 0x60,
+        0x64,  0xb2,       0x1f0,          0x3f4, 0x170, 0x374, 0x3b0, 0x3c0, 0x3d0, 0x1ce,
+        0x600, BUS_MASTER, BUS_MASTER + 8, 0xcf8, 0xcfc, 0x510, 0x514, 0x402, 0xf4,  0,
     };
     for (int i = 0; i < 40; i++) {
         uint16_t port = once_in(cpu, 8) ? chance(cpu) : PICK(cpu, bases) + below(cpu, 8);
@@ -88,13 +90,15 @@ void configuration(struct cpu *cpu) {
 // Registers in memory: interrupt controllers, timers, the display, and the windows of PCI devices.
 void registers(struct cpu *cpu) {
     static const uint64_t bases[] = {
-        0xfec00000, 0xfed00000, 0xfee00000, 0xa0000, 0xb8000, 0xd0800000, 0xd0804000, 0xd1000000, 0xd1ff0000,
+        0xfec00000, 0xfed00000, 0xfee00000, 0xa0000,    0xb8000,
+        0xd0800000, 0xd0804000, 0xd1000000, 0xd1ff0000,
     };
     for (int i = 0; i < 32; i++) {
         uint64_t at = PICK(cpu, bases), value = once_in(cpu, 2) ? edge(cpu) : chance(cpu);
         at += once_in(cpu, 4) ? below(cpu, 0x8000) : below(cpu, 0x40) * 16;
         if (once_in(cpu, 4)) {
-            at = VIRTIO_BAR(FIRST_VIRTIO + below(cpu, 5)) + below(cpu, 4) * 0x1000 + below(cpu, 0x60);
+            at = VIRTIO_BAR(FIRST_VIRTIO + below(cpu, 5)) + below(cpu, 4) * 0x1000 +
+                 below(cpu, 0x60);
         }
         // The command register of the APIC resets processors now and then only.
         if (at >= 0xfee00300 && at < 0xfee00310 && (value & 0x700) >= 0x500 && !once_in(cpu, 64)) {
@@ -131,12 +135,13 @@ static uint64_t place(struct cpu *cpu) {
 }
 
 static uint32_t length(struct cpu *cpu) {
-    static const uint32_t lengths[] = {0, 1, 16, 512, 513, 4096, 0x10000, 0x1000000, 0x7fffffff, 0xffffffff};
+    static const uint32_t lengths[] = {0,    1,       16,        512,        513,
+                                       4096, 0x10000, 0x1000000, 0x7fffffff, 0xffffffff};
     return PICK(cpu, lengths);
 }
 
-// A device of the virtio kind: set up as it should be or nearly so, with descriptors that lead everywhere
-// (Virtual I/O Device 1.1, 2.6 and 4.1.4).
+// A device of the virtio kind: set up as it should be or nearly so, with descriptors that lead
+// everywhere (Virtual I/O Device 1.1, 2.6 and 4.1.4).
 void virtio(struct cpu *cpu) {
     uint64_t slot = FIRST_VIRTIO + below(cpu, 5);
     uint64_t bar = VIRTIO_BAR(slot);
@@ -164,9 +169,11 @@ void virtio(struct cpu *cpu) {
             uint64_t at = ring + n * 16;
             MEMORY(uint64_t, at) = place(cpu);
             MEMORY(uint32_t, at + 8) = length(cpu);
-            MEMORY(uint16_t, at + 12) = once_in(cpu, 16) ? chance(cpu) : below(cpu, once_in(cpu, 8) ? 8 : 4);
+            MEMORY(uint16_t, at + 12) =
+                once_in(cpu, 16) ? chance(cpu) : below(cpu, once_in(cpu, 8) ? 8 : 4);
             MEMORY(uint16_t, at + 14) = once_in(cpu, 16) ? chance(cpu) : (n + 1) % size;
-            MEMORY(uint16_t, ring + 0x1004 + n * 2) = once_in(cpu, 16) ? chance(cpu) : below(cpu, size);
+            MEMORY(uint16_t, ring + 0x1004 + n * 2) =
+                once_in(cpu, 16) ? chance(cpu) : below(cpu, size);
         }
         // A disk's request, now and then: type and sector, data, status.
         for (uint64_t n = 0; n + 3 < size; n += 3) {
@@ -210,10 +217,11 @@ void virtio(struct cpu *cpu) {
 // A drive of the IDE controller, with a table of regions anywhere (ATA/ATAPI-6, and Programming
 // Interface for Bus Master IDE Controller).
 void ide(struct cpu *cpu) {
-    static const uint8_t commands[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x34, 0x35, 0x39, 0x40, 0xa0, 0xa1, 0xc4, 0xc5,
-                                       0xc6, 0xc8, 0xca, 0xe7, 0xea, 0xec, 0xef, 0x08, 0x90, 0xf5, 0x06};
-    static const uint8_t packets[] = {0x00, 0x03, 0x12, 0x1b, 0x1e, 0x25, 0x28, 0x2b, 0x43, 0x46, 0x4a, 0x5a, 0xa8,
-                                      0xbe, 0xbd, 0x51};
+    static const uint8_t commands[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x34, 0x35, 0x39,
+                                       0x40, 0xa0, 0xa1, 0xc4, 0xc5, 0xc6, 0xc8, 0xca,
+                                       0xe7, 0xea, 0xec, 0xef, 0x08, 0x90, 0xf5, 0x06};
+    static const uint8_t packets[] = {0x00, 0x03, 0x12, 0x1b, 0x1e, 0x25, 0x28, 0x2b,
+                                      0x43, 0x46, 0x4a, 0x5a, 0xa8, 0xbe, 0xbd, 0x51};
     uint64_t channel = below(cpu, 2);
     uint16_t base = channel ? 0x170 : 0x1f0, control = channel ? 0x376 : 0x3f6;
     uint16_t master = BUS_MASTER + channel * 8;

@@ -45,13 +45,9 @@ static inline uint64_t chance(struct cpu *cpu) {
     return cpu->random = x;
 }
 
-static inline uint64_t below(struct cpu *cpu, uint64_t n) {
-    return (chance(cpu) >> 16) % n;
-}
+static inline uint64_t below(struct cpu *cpu, uint64_t n) { return (chance(cpu) >> 16) % n; }
 
-static inline int once_in(struct cpu *cpu, uint64_t n) {
-    return below(cpu, n) == 0;
-}
+static inline int once_in(struct cpu *cpu, uint64_t n) { return below(cpu, n) == 0; }
 
 #define PICK(cpu, list) ((list)[below(cpu, sizeof(list) / sizeof((list)[0]))])
 

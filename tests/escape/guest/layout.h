@@ -1,5 +1,5 @@
-// Where the guest has what it depends on, and what it starts from. Address bit 20 is 0 in all of these
-// addresses, so that the guest goes on when it has switched that off.
+// Where the guest has what it depends on, and what it starts from. Address bit 20 is 0 in all of
+// these addresses, so that the guest goes on when it has switched that off.
 
 #define CODE32 0x08
 #define DATA 0x10
@@ -21,7 +21,8 @@
 #define PML4 0x400000
 #define PDPT 0x401000
 #define DIRECTORY 0x402000
-// The tables of the window, which are rewritten all the time: one PDPT, one directory, and four tables.
+// The tables of the window, which are rewritten all the time: one PDPT, one directory, and four
+// tables.
 #define WINDOW_PDPT 0x406000
 #define WINDOW_DIRECTORY 0x407000
 #define WINDOW_TABLES 0x408000

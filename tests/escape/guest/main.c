@@ -1,5 +1,5 @@
-// What each vCPU does: one attack after the other, until the machine ends. Exceptions abandon an attack,
-// and vCPUs that stand still are brought back by the others.
+// What each vCPU does: one attack after the other, until the machine ends. Exceptions abandon an
+// attack, and vCPUs that stand still are brought back by the others.
 
 #include "hostile.h"
 
@@ -16,7 +16,15 @@ void work(struct cpu *cpu) __attribute__((noreturn));
 #define APIC_BASE 0x1b
 #define X2APIC 0x800
 
-enum { APIC_ID = 2, EOI = 0xb, SPURIOUS = 0xf, ICR = 0x30, TIMER = 0x32, COUNT = 0x38, DIVIDE = 0x3e };
+enum {
+    APIC_ID = 2,
+    EOI = 0xb,
+    SPURIOUS = 0xf,
+    ICR = 0x30,
+    TIMER = 0x32,
+    COUNT = 0x38,
+    DIVIDE = 0x3e
+};
 
 // Writes a register of the vCPU's own APIC, wherever it is.
 void apic_write(uint32_t reg, uint32_t value) {

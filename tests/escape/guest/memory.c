@@ -6,13 +6,15 @@
 
 // Physical addresses where something begins, or ends just before.
 static const uint64_t edges[] = {
-    0x0,         0x1000,     0x9f000,      0xa0000,      0xb8000,       0xbf000,      0xc0000,
-    0xc4000,     0xdf000,    0xe0000,      0xef000,      0xf0000,       0xff000,      0x100000,
-    0xbffff000,  0xc0000000, 0xd0000000,   0xd0010000,   0xd0100000,    0xd0110000,   0xdffff000,
-    0xe0000000,  0xe00ff000, 0xe0100000,   0xfebff000,   0xfec00000,    0xfec01000,   0xfed00000,
-    0xfed01000,  0xfee00000, 0xfee01000,   0xfffe0000,   0xffff0000,    0xfffff000,   0x100000000,
-    0x13ffff000, 0x200000000, 0x7ffffff000, 0x8000000000, 0xfffffff000, 0x10000000000,
-    0x3ffffffff000, 0xffffffffff000,
+    0x0,           0x1000,         0x9f000,         0xa0000,      0xb8000,
+    0xbf000,       0xc0000,        0xc4000,         0xdf000,      0xe0000,
+    0xef000,       0xf0000,        0xff000,         0x100000,     0xbffff000,
+    0xc0000000,    0xd0000000,     0xd0010000,      0xd0100000,   0xd0110000,
+    0xdffff000,    0xe0000000,     0xe00ff000,      0xe0100000,   0xfebff000,
+    0xfec00000,    0xfec01000,     0xfed00000,      0xfed01000,   0xfee00000,
+    0xfee01000,    0xfffe0000,     0xffff0000,      0xfffff000,   0x100000000,
+    0x13ffff000,   0x200000000,    0x7ffffff000,    0x8000000000, 0xfffffff000,
+    0x10000000000, 0x3ffffffff000, 0xffffffffff000,
 };
 
 // The address of a page at an edge, or of RAM that is not needed.
@@ -20,29 +22,23 @@ uint64_t edge(struct cpu *cpu) {
     uint64_t low = config.memory < 0xc0000000 ? config.memory : 0xc0000000;
     switch (below(cpu, 8)) {
     case 0:
-    case 1:
-        return low - 0x2000 + below(cpu, 4) * 0x1000;
-    case 2:
-        return SCRATCH + (chance(cpu) % (low - SCRATCH) & -0x1000);
+    case 1: return low - 0x2000 + below(cpu, 4) * 0x1000;
+    case 2: return SCRATCH + (chance(cpu) % (low - SCRATCH) & -0x1000);
     case 3:
         if (config.memory > 0xc0000000) {
             return 0x100000000 + config.memory - 0xc0000000 - 0x2000 + below(cpu, 4) * 0x1000;
         }
         return chance(cpu) & 0xffffff000;
-    default:
-        return PICK(cpu, edges);
+    default: return PICK(cpu, edges);
     }
 }
 
 // A place in a page, near its end for the most part.
 static uint64_t offset(struct cpu *cpu) {
     switch (below(cpu, 4)) {
-    case 0:
-        return below(cpu, 0x1000);
-    case 1:
-        return below(cpu, 0x40) * 16;
-    default:
-        return 0x1000 - 1 - below(cpu, 0x28);
+    case 0: return below(cpu, 0x1000);
+    case 1: return below(cpu, 0x40) * 16;
+    default: return 0x1000 - 1 - below(cpu, 0x28);
     }
 }
 
@@ -55,12 +51,10 @@ static uint64_t page(struct cpu *cpu, uint64_t address) {
     return address | flags | (once_in(cpu, 8) ? 1ull << 63 : 0);
 }
 
-static void invalidate(uint64_t va) {
-    __asm__ volatile("invlpg (%0)" ::"r"(va) : "memory");
-}
+static void invalidate(uint64_t va) { __asm__ volatile("invlpg (%0)" ::"r"(va) : "memory"); }
 
-// A virtual address where there is something: some pages of the window are given a meaning for it, or
-// the address is that of the memory itself.
+// A virtual address where there is something: some pages of the window are given a meaning for it,
+// or the address is that of the memory itself.
 uint64_t target(struct cpu *cpu) {
     uint64_t first = edge(cpu);
     if (once_in(cpu, 4) && first < 0xfffff000) {
@@ -78,22 +72,30 @@ uint64_t target(struct cpu *cpu) {
     return va + offset(cpu);
 }
 
-// An address for a locked access of up to 8 bytes. Across lines of the cache it would lock the host's
-// bus, which some hosts punish by seconds; across pages it does not.
+// An address for a locked access of up to 8 bytes. Across lines of the cache it would lock the
+// host's bus, which some hosts punish by seconds; across pages it does not.
 static uint64_t lockable(uint64_t at) {
     uint64_t in_line = at & 63, in_page = at & 0xfff;
     return in_line > 56 && in_page <= 0xff8 ? at & -8 : at;
 }
 
 // The code at the address may do anything.
-#define AT(what)                                                                                     \
-    __asm__ volatile(what : "+S"(at), "+a"(a), "+d"(d), "+b"(b), "+c"(c)::"memory", "cc", "rdi", "r8", \
-                     "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+#define AT(what)                                                                                   \
+    __asm__ volatile(what                                                                          \
+                     : "+S"(at), "+a"(a), "+d"(d), "+b"(b), "+c"(c)::"memory", "cc", "rdi", "r8",  \
+                       "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+
+#define LOCKED(what)                                                                               \
+    do {                                                                                           \
+        at = lockable(at);                                                                         \
+        AT(what);                                                                                  \
+    } while (0)
 
 // One access.
 void touch(struct cpu *cpu) {
     for (int i = 0; i < 24; i++) {
-        uint64_t at = target(cpu), a = chance(cpu), b = chance(cpu), c = chance(cpu), d = chance(cpu);
+        uint64_t at = target(cpu);
+        uint64_t a = chance(cpu), b = chance(cpu), c = chance(cpu), d = chance(cpu);
         switch (below(cpu, 64)) {
         case 0: AT("movb (%0), %%al"); break;
         case 1: AT("movw (%0), %%ax"); break;
@@ -109,23 +111,23 @@ void touch(struct cpu *cpu) {
         case 11: AT("and $-16, %0; movaps %%xmm0, (%0)"); break;
         case 12: AT("vmovups (%0), %%ymm0"); break;
         case 13: AT("vmovups %%ymm0, (%0)"); break;
-        case 14: at = lockable(at); AT("lock xaddb %%al, (%0)"); break;
-        case 15: at = lockable(at); AT("lock xaddw %%ax, (%0)"); break;
-        case 16: at = lockable(at); AT("lock xaddl %%eax, (%0)"); break;
-        case 17: at = lockable(at); AT("lock xaddq %%rax, (%0)"); break;
-        case 18: at = lockable(at); AT("lock cmpxchgb %%dl, (%0)"); break;
-        case 19: at = lockable(at); AT("lock cmpxchgl %%edx, (%0)"); break;
-        case 20: at = lockable(at); AT("lock cmpxchgq %%rdx, (%0)"); break;
-        case 21: at = lockable(at); AT("lock cmpxchg8b (%0)"); break;
+        case 14: LOCKED("lock xaddb %%al, (%0)"); break;
+        case 15: LOCKED("lock xaddw %%ax, (%0)"); break;
+        case 16: LOCKED("lock xaddl %%eax, (%0)"); break;
+        case 17: LOCKED("lock xaddq %%rax, (%0)"); break;
+        case 18: LOCKED("lock cmpxchgb %%dl, (%0)"); break;
+        case 19: LOCKED("lock cmpxchgl %%edx, (%0)"); break;
+        case 20: LOCKED("lock cmpxchgq %%rdx, (%0)"); break;
+        case 21: LOCKED("lock cmpxchg8b (%0)"); break;
         case 22: AT("and $-16, %0; lock cmpxchg16b (%0)"); break;
-        case 23: at = lockable(at); AT("xchgq %%rax, (%0)"); break;
-        case 24: at = lockable(at); AT("xchgb %%al, (%0)"); break;
-        case 25: at &= -8; AT("movslq %%eax, %%rax; lock btsq %%rax, (%0)"); break;
-        case 26: at &= -8; AT("lock btcl %%eax, (%0)"); break;
+        case 23: LOCKED("xchgq %%rax, (%0)"); break;
+        case 24: LOCKED("xchgb %%al, (%0)"); break;
+        case 25: AT("and $-8, %0; movslq %%eax, %%rax; lock btsq %%rax, (%0)"); break;
+        case 26: AT("and $-8, %0; lock btcl %%eax, (%0)"); break;
         case 27: AT("btrw %%ax, (%0)"); break;
-        case 28: at = lockable(at); AT("lock incq (%0)"); break;
-        case 29: at = lockable(at); AT("lock negl (%0)"); break;
-        case 30: at = lockable(at); AT("lock andw %%ax, (%0)"); break;
+        case 28: LOCKED("lock incq (%0)"); break;
+        case 29: LOCKED("lock negl (%0)"); break;
+        case 30: LOCKED("lock andw %%ax, (%0)"); break;
         case 31: AT("addq %%rax, (%0)"); break;
         case 32: AT("sbbb (%0), %%al"); break;
         case 33: AT("and $-16, %0; fxsave64 (%0)"); break;
@@ -145,9 +147,13 @@ void touch(struct cpu *cpu) {
         case 47: AT("movnti %%rax, (%0)"); break;
         case 48: AT("and $-16, %0; movntdq %%xmm0, (%0)"); break;
         case 49: AT("mov %0, %%rdi; maskmovdqu %%xmm1, %%xmm0"); break;
-        case 50: AT("mov %%rsp, %%rbx; mov %0, %%rsp; push %%rax; pop %%rax; mov %%rbx, %%rsp"); break;
+        case 50:
+            AT("mov %%rsp, %%rbx; mov %0, %%rsp; push %%rax; pop %%rax; mov %%rbx, %%rsp");
+            break;
         case 51: AT("mov %%rsp, %%rbx; mov %0, %%rsp; pushfw; popfw; mov %%rbx, %%rsp; cld"); break;
-        case 52: AT("mov %%rsp, %%rbx; mov %0, %%rsp; push %%fs; pop %%fs; mov %%rbx, %%rsp"); break;
+        case 52:
+            AT("mov %%rsp, %%rbx; mov %0, %%rsp; push %%fs; pop %%fs; mov %%rbx, %%rsp");
+            break;
         case 53:
             AT("mov %%rsp, %%rbx; mov %%rbp, %%rcx; mov %0, %%rsp; mov %0, %%rbp; enter $64, $31;"
                "mov %%rbx, %%rsp; mov %%rcx, %%rbp");
@@ -169,13 +175,17 @@ void touch(struct cpu *cpu) {
     }
 }
 
-#define STRING(what) \
-    __asm__ volatile(what "; cld" : "+S"(from), "+D"(to), "+c"(count) : "a"(a), "d"(port) : "memory", "cc")
+#define STRING(what)                                                                               \
+    __asm__ volatile(what "; cld"                                                                  \
+                     : "+S"(from), "+D"(to), "+c"(count)                                           \
+                     : "a"(a), "d"(port)                                                           \
+                     : "memory", "cc")
 
 // Long accesses, which begin or end at an edge.
 void strings(struct cpu *cpu) {
     static const uint64_t counts[] = {0, 1, 7, 64, 513, 4096, 5000, 40000};
-    static const uint16_t from_ports[] = {0x1f0, 0x170, 0x3f8, 0x60, 0x71, 0xcfc, 0x511, 0x3d5, 0x402};
+    static const uint16_t from_ports[] = {0x1f0, 0x170, 0x3f8, 0x60, 0x71,
+                                          0xcfc, 0x511, 0x3d5, 0x402};
     uint64_t from = target(cpu), to = target(cpu), count = PICK(cpu, counts), a = chance(cpu);
     uint64_t port = PICK(cpu, from_ports);
     if (once_in(cpu, 64)) {
@@ -225,7 +235,8 @@ void tables(struct cpu *cpu) {
             break;
         case 2: // a directory that contains itself
             MEMORY(uint64_t, WINDOW_DIRECTORY + (4 + below(cpu, 508)) * 8) =
-                PICK(cpu, ((uint64_t[]){WINDOW_DIRECTORY, WINDOW_PDPT, PML4})) | (chance(cpu) & 0x1ff);
+                PICK(cpu, ((uint64_t[]){WINDOW_DIRECTORY, WINDOW_PDPT, PML4})) |
+                (chance(cpu) & 0x1ff);
             break;
         case 3: { // as it was
             uint64_t n = below(cpu, 4);
@@ -239,22 +250,21 @@ void tables(struct cpu *cpu) {
                              : "r"(old % 12));
             break;
         }
-        case 5:
-            MEMORY(uint64_t, WINDOW_TABLES + any * 8) = chance(cpu);
-            break;
-        case 6:
-            __asm__ volatile("mov %0, %%cr3" ::"r"((uint64_t)PML4) : "memory");
-            break;
+        case 5: MEMORY(uint64_t, WINDOW_TABLES + any * 8) = chance(cpu); break;
+        case 6: __asm__ volatile("mov %0, %%cr3" ::"r"((uint64_t)PML4) : "memory"); break;
         case 7: // global pages off and on
-            __asm__ volatile("mov %0, %%cr4; mov %1, %%cr4"
-                             ::"r"((uint64_t)(CR4 & ~0x80)), "r"((uint64_t)CR4) : "memory");
+            __asm__ volatile("mov %0, %%cr4; mov %1, %%cr4" ::"r"((uint64_t)(CR4 & ~0x80)),
+                             "r"((uint64_t)CR4)
+                             : "memory");
             break;
         case 8: // supervisor accesses need not heed what is read only
-            __asm__ volatile("mov %0, %%cr0" ::"r"((uint64_t)(CR0 ^ (once_in(cpu, 2) << 16))) : "memory");
+            __asm__ volatile("mov %0, %%cr0" ::"r"((uint64_t)(CR0 ^ (once_in(cpu, 2) << 16)))
+                             : "memory");
             break;
         case 9:
             MEMORY(uint64_t, PML4 + (257 + below(cpu, 200)) * 8) = page(cpu, edge(cpu));
-            (void)MEMORY(uint64_t, (257 + below(cpu, 200)) << 39 | 0xffff000000000000 | (chance(cpu) & 0x7ffffffff8));
+            (void)MEMORY(uint64_t, (257 + below(cpu, 200)) << 39 | 0xffff000000000000 |
+                                       (chance(cpu) & 0x7ffffffff8));
             break;
         default: {
             uint64_t va = WINDOW + (any << 12) + offset(cpu);

@@ -1,6 +1,6 @@
 # From reset, from a multiboot loader and from a start-up IPI to long mode, and where interrupts and
-# exceptions arrive. (SDM 3A, 10.8.5 "IA-32e mode", and 6.14 "Exception and interrupt handling in 64-bit
-# mode".)
+# exceptions arrive. (SDM 3A, 10.8.5 "IA-32e mode", and 6.14 "Exception and interrupt handling in
+# 64-bit mode".)
 
 #include "layout.h"
 
@@ -20,8 +20,8 @@ config:
     .quad 17 << 20              # bytes of RAM
     .quad 1                     # vCPUs
 
-# Where the reset vector leads, at 64 bytes from the start: the test makes a ROM of 64 KiB that begins
-# with the image and ends with the vector.
+# Where the reset vector leads, at 64 bytes from the start: the test makes a ROM of 64 KiB that
+# begins with the image and ends with the vector.
     .org 64
     .code16
     cli
@@ -140,8 +140,8 @@ long_mode:
     call begin
     ud2
 
-# The tables and registers on which the guest itself depends, as they should be; the work goes on with
-# the next attack of the vCPU whose block is in RDI.
+# The tables and registers on which the guest itself depends, as they should be; the work goes on
+# with the next attack of the vCPU whose block is in RDI.
     .globl recover
 recover:
     lea STACK(%rdi), %rsp
