@@ -44,7 +44,7 @@ const ATTACKS: [&str; 12] = [
 ];
 
 /// What the monitor is asked.
-const QUESTIONS: [&str; 17] = [
+const QUESTIONS: [&str; 19] = [
     "info registers",
     "info status",
     "info tlb",
@@ -62,6 +62,8 @@ const QUESTIONS: [&str; 17] = [
     "cpu 0",
     "stop",
     "cont",
+    "screendump /dev/null",
+    "system_reset",
 ];
 
 /// What one machine did.
