@@ -21,8 +21,9 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-/// A vCPU that has not answered for so long hangs; the monitor itself has less patience.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A vCPU that has not answered for so long hangs; the monitor itself has less patience. (A host
+/// that punishes locked accesses across lines of its cache may let one take ten seconds.)
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Host memory that a machine may have beyond its RAM: translated code, most of all.
 const OVERHEAD: u64 = 600 << 20;

@@ -19,7 +19,7 @@ impl Monitor {
 
     /// A monitor that has just been connected to.
     pub(crate) fn over(stream: UnixStream) -> io::Result<Monitor> {
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(180)))?;
         let mut monitor = Monitor(stream);
         assert_eq!(monitor.read()?, "");
         Ok(monitor)
