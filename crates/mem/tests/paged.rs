@@ -1,6 +1,8 @@
 //! Memory behind page tables: TLB, faults, devices, written code.
 
-use mynah_mem::{Access, Cause, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Rights, Walk};
+use mynah_mem::{
+    Access, Cause, Flat, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Rights, Walk,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -133,6 +135,17 @@ fn a_change_is_checked_as_a_write() {
     }
     assert_eq!(rig.memory.update(BASE + 2 * PAGE + PAGE - 1, 2, |old| old ^ 0x1234), Ok(0));
     assert_eq!(rig.memory.load::<u16>(BASE + 2 * PAGE + PAGE - 1), Ok(0x1234));
+}
+
+#[test]
+fn the_process_machine_checks_each_page_and_changes_nothing() {
+    mynah_mem::host::signal::install(None);
+    let bytes = vec![7_u8; 2 * PAGE as usize + 2];
+    let va = bytes.as_ptr() as u64;
+    assert_eq!(Flat.check_write(va, bytes.len()), Ok(()));
+    assert!(bytes.iter().all(|byte| *byte == 7));
+    let fault = Flat.check_write(8, 4).expect_err("nothing is there");
+    assert_eq!((fault.va, fault.access), (8, Access::Write));
 }
 
 #[test]
