@@ -13,9 +13,9 @@ const PROMPT: &str = "Type `help`";
 /// Runs `mynah boot` with these options and types each text of `input` as soon as the guest asks
 /// for the next; its output and status.
 fn boot(options: &[&str], input: &[&str]) -> (String, ExitStatus) {
-    let mut machine = Machine::boot(options);
-    for (starts, text) in input.iter().enumerate() {
-        machine.wait_for_times(PROMPT, starts + 1);
+    let mut machine = Machine::carried(options);
+    for text in input {
+        machine.wait_for(PROMPT);
         machine.type_in(text);
     }
     let status = machine.wait();
@@ -89,7 +89,7 @@ fn a_signal_ends_the_machine_in_order() {
     let picture = machine::socket("signal.png");
     let path = picture.display().to_string();
     for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
-        let mut machine = Machine::boot(&["--screenshot", &path]);
+        let mut machine = Machine::carried(&["--screenshot", &path]);
         machine.wait_for("Type `help`");
         machine.signal(name);
         let status = machine.wait();

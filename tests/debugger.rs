@@ -99,7 +99,7 @@ fn boot(name: &str, image: &Path, options: &[&str]) -> (Machine, PathBuf) {
     let kernel = image.display().to_string();
     let mut all = vec!["--kernel", &kernel, "--append", "", "--gdb", &address];
     all.extend(options);
-    (Machine::boot(&all), path)
+    (Machine::carried(&all), path)
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn gdb_sees_a_32_bit_processor_and_a_sleeping_one() {
     let path = socket("narrow");
     let address = format!("unix:{},i386", path.display());
     let kernel = image.display().to_string();
-    let machine = Machine::boot(&["--kernel", &kernel, "--gdb", &address, "--stopped"]);
+    let mut machine = Machine::carried(&["--kernel", &kernel, "--gdb", &address, "--stopped"]);
     // The guest begins in 32-bit code: `cli; cld`.
     let commands = [
         "show architecture",
@@ -238,7 +238,7 @@ fn gdb_sees_a_32_bit_processor_and_a_sleeping_one() {
     drop(machine);
 
     // A processor that sleeps steps when something wakes it: into the handler.
-    let (machine, path) = boot("sleeping", &image, &[]);
+    let (mut machine, path) = boot("sleeping", &image, &[]);
     machine.wait_for("Type `help`");
     let said = gdb(&symbols, &path, &["x/1i $pc - 1", "stepi", "info symbol $pc", "detach"]);
     in_order(&said, &["hlt"]);
@@ -251,7 +251,7 @@ fn a_reset_and_garbage_leave_a_debugger_a_machine() {
         return;
     }
     let (symbols, image) = guest("reset");
-    let (machine, path) = boot("reset", &image, &["--smp", "2"]);
+    let (mut machine, path) = boot("reset", &image, &["--smp", "2"]);
     machine.wait_for("Type `help`");
     // Neither what is no packet ends anything, nor what is an odd one.
     let mut garbage: Vec<u8> =
@@ -281,7 +281,6 @@ fn a_reset_and_garbage_leave_a_debugger_a_machine() {
         let _ = stream.write_all(&[b"$", &packet[..], format!("#{sum:02x}").as_bytes()].concat());
         std::thread::sleep(Duration::from_millis(20));
     }
-    machine.clear();
     let commands = [
         "break main",
         "monitor system_reset",

@@ -4,50 +4,15 @@
 #[path = "machine/mod.rs"]
 mod machine;
 
+use machine::monitor::Monitor;
 use machine::{Machine, socket};
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
-
-const PROMPT: &str = "(mynah) ";
-
-/// A monitor's connection.
-struct Monitor(UnixStream);
-
-impl Monitor {
-    fn connect(path: &std::path::Path) -> Monitor {
-        let stream = machine::connect(path);
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it is a socket");
-        let mut monitor = Monitor(stream);
-        assert_eq!(monitor.read(), "");
-        monitor
-    }
-
-    /// What is said up to the next prompt.
-    fn read(&mut self) -> String {
-        let mut text = Vec::new();
-        let mut byte = [0];
-        while !text.ends_with(PROMPT.as_bytes()) {
-            match self.0.read(&mut byte) {
-                Ok(1) => text.push(byte[0]),
-                other => panic!("{other:?} after {}", String::from_utf8_lossy(&text)),
-            }
-        }
-        text.truncate(text.len() - PROMPT.len());
-        String::from_utf8(text).expect("answers are text")
-    }
-
-    fn ask(&mut self, command: &str) -> String {
-        self.0.write_all(format!("{command}\n").as_bytes()).expect("it listens");
-        self.read()
-    }
-}
 
 #[test]
 fn the_monitor_answers_over_a_socket() {
     let path = socket("monitor");
     let address = format!("unix:{}", path.display());
-    let mut machine = Machine::boot(&["--monitor", &address, "--smp", "2"]);
+    let mut machine = Machine::carried(&["--monitor", &address, "--smp", "2"]);
     machine.wait_for("Type `help`");
     let mut monitor = Monitor::connect(&path);
     let has = |answer: &str, parts: &[&str]| {
@@ -100,19 +65,18 @@ fn the_monitor_answers_over_a_socket() {
     machine.wait_for("second");
 
     // A reset makes another machine, and the monitor stays.
-    machine.clear();
     assert_eq!(monitor.ask("system_reset"), "");
     machine.wait_for("Type `help`");
     has(&monitor.ask("info status"), &["running", "vCPU 1"]);
     has(&monitor.ask("system_powerdown"), &["does not listen to the power button"]);
-    monitor.0.write_all(b"quit\n").expect("it listens");
+    monitor.tell("quit").expect("it listens");
     assert!(machine.wait().success());
     assert!(!path.exists(), "the socket is removed");
 }
 
 #[test]
 fn the_terminal_changes_to_the_monitor_and_back() {
-    let mut machine = Machine::boot(&[]);
+    let mut machine = Machine::carried(&[]);
     // The prompt comes last: nothing of the guest's is between the monitor's words.
     machine.wait_for("to leave.\n> ");
     machine.type_in("\x01cinfo status\n\x01cnonsense\n");
@@ -125,7 +89,7 @@ fn the_terminal_changes_to_the_monitor_and_back() {
 
 #[test]
 fn the_terminal_can_begin_as_the_monitor() {
-    let mut machine = Machine::boot(&["--monitor", "stdio", "--stopped"]);
+    let mut machine = Machine::carried(&["--monitor", "stdio", "--stopped"]);
     machine.type_in("info status\n");
     machine.wait_for("stopped, 0.000 s");
     assert!(!machine.output().contains("Type `help`"));
@@ -140,7 +104,7 @@ fn an_address_in_use_is_one_line_and_no_machine() {
     let path = socket("taken");
     let taken = std::os::unix::net::UnixListener::bind(&path).expect("it is free");
     for option in ["--monitor", "--gdb"] {
-        let mut machine = Machine::boot(&[option, &format!("unix:{}", path.display())]);
+        let mut machine = Machine::carried(&[option, &format!("unix:{}", path.display())]);
         let status = machine.wait();
         assert_eq!(status.code(), Some(1));
         assert_eq!(machine.output(), "");

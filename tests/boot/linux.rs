@@ -2,7 +2,8 @@
 //! vCPU and with several, does some work and turns the machine off.
 
 use crate::archive::Archive;
-use crate::machine::{Machine, guest, scratch};
+use crate::machine::Machine;
+use crate::machine::guests::{guest, host, scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -65,12 +66,6 @@ pub(crate) fn check(output: &str, vcpus: &str) {
     for word in ["Call Trace", "BUG:", "Oops", "segfault", "WARNING"] {
         assert!(!said.contains(word), "{word} in: {said}");
     }
-}
-
-/// What the host's shell makes of `command`.
-pub(crate) fn host(command: &str) -> String {
-    let output = Command::new("sh").args(["-c", command]).output().expect("there is a shell");
-    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 #[test]

@@ -4,6 +4,10 @@
 //! tests say so and pass.
 
 mod archive;
+mod killed;
 mod linux;
+#[path = "../machine/mod.rs"]
 mod machine;
 mod media;
+mod modules;
+mod stress;

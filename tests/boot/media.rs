@@ -2,31 +2,12 @@
 
 use crate::archive::Archive;
 use crate::linux::{self, ram_disk};
-use crate::machine::{Machine, guest, scratch};
-use std::collections::BTreeMap;
+use crate::machine::Machine;
+use crate::machine::guests::{guest, host, run, scratch, text};
+use crate::modules::Modules;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
-
-/// Runs a host program, with those that were unpacked on its search path.
-fn run(program: &Path, arguments: &[&str]) {
-    let unpacked = guest("bin").map(|bin| bin.with_file_name("root/usr/bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(unpacked.into_iter().chain(std::env::split_paths(&path)));
-    let output = Command::new(program)
-        .args(arguments)
-        .env("PATH", path.expect("folders without colons"))
-        .env("MTOOLS_SKIP_CHECK", "1")
-        .output()
-        .unwrap_or_else(|e| panic!("{}: {e}", program.display()));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} {arguments:?}: {errors}", program.display());
-}
 
 /// Options by which SeaBIOS starts.
 fn seabios() -> Option<[String; 2]> {
@@ -39,15 +20,15 @@ fn seabios_starts_grub_from_a_cd_which_has_a_prompt() {
     let mut machine = Machine::start(&[&option, &bios, "--cdrom", &text(&disc)]);
     machine.wait_for("GNU GRUB");
     machine.wait_for("executed automatically");
-    machine.type_text("c");
+    machine.type_slowly("c");
     machine.wait_for("grub>");
-    machine.type_text("echo it\r");
+    machine.type_slowly("echo it\r");
     machine.wait_for("echo it\n");
     machine.wait_for("it\n");
     // Much more than a BIOS keeps, and nothing of it is lost.
-    machine.paste("echo one_two_three_four_five_six_seven_eight\r");
+    machine.type_in("echo one_two_three_four_five_six_seven_eight\r");
     machine.wait_for("\none_two_three_four_five_six_seven_eight\n");
-    machine.type_text("halt\r");
+    machine.type_slowly("halt\r");
     let (output, status) = machine.finish();
     assert!(status.success(), "{status}: {output}");
 }
@@ -131,59 +112,17 @@ fn seabios_starts_syslinux_from_a_disk_which_starts_linux() {
     }
 }
 
-/// Kernel modules by name, below `folder`.
-fn modules(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            modules(&path, found);
-        } else if let Some(name) =
-            path.file_name().and_then(|name| name.to_str()?.strip_suffix(".ko"))
-        {
-            found.insert(name.replace('-', "_"), path.clone());
-        }
-    }
-}
-
-/// Adds `name` to `order`, after the modules that it needs.
-fn add_module(name: &str, all: &BTreeMap<String, PathBuf>, order: &mut Vec<String>) {
-    let name = name.replace('-', "_");
-    if order.contains(&name) {
-        return;
-    }
-    let path = all.get(&name).unwrap_or_else(|| panic!("the kernel has no module {name}"));
-    let file = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let field = b"\0depends=";
-    let at = file.windows(field.len()).position(|window| window == field);
-    let list = at.map_or(&[][..], |at| &file[at + field.len()..]);
-    let list = String::from_utf8_lossy(list.split(|byte| *byte == 0).next().unwrap_or_default());
-    for needed in list.split(',').filter(|needed| !needed.is_empty()) {
-        add_module(needed, all, order);
-    }
-    order.push(name);
-}
-
-/// A RAM disk that mounts the root on a disk of either kind by the modules for it.
+/// A RAM disk that mounts the root on a disk of either kind.
 fn ram_disk_with_modules(busybox: &Path, folder: &Path) -> PathBuf {
-    let (mut all, mut order) = (BTreeMap::new(), Vec::new());
-    modules(folder, &mut all);
-    for name in ["virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "crc32c_generic", "ext4"] {
-        add_module(name, &all, &mut order);
-    }
-    let insert: String = order.iter().map(|name| format!("insmod /modules/{name}.ko\n")).collect();
+    let modules = Modules::of(folder);
     let init = format!(
-        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev\n{insert}\
-         i=0; while [ ! -b /dev/vda -a ! -b /dev/sda -a $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done\n\
+        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev\n{}\
          for disk in /dev/vda /dev/sda; do [ -b $disk ] && mount -t ext4 $disk /disk; done\n\
-         mount --move /dev /disk/dev\nexec switch_root /disk /init\n"
+         mount --move /dev /disk/dev\nexec switch_root /disk /init\n",
+        modules.commands()
     );
     let mut archive = Archive::system(busybox, &init);
-    archive.add("disk", 0o040_755, &[], (0, 0));
-    archive.add("modules", 0o040_755, &[], (0, 0));
-    for name in &order {
-        let module = fs::read(&all[name]).expect("it has been read before");
-        archive.add(&format!("modules/{name}.ko"), 0o100_644, &module, (0, 0));
-    }
+    modules.add_to(&mut archive);
     archive.write(scratch("modules-test.img"))
 }
 
@@ -222,7 +161,7 @@ fn the_generic_kernel_has_its_root_on_disks_of_both_kinds() {
     let Some(disk) = ext4_disk(&busybox) else { return };
     let initrd = ram_disk_with_modules(&busybox, &library.join("modules"));
     let (kernel, initrd) = (text(&kernel), text(&initrd));
-    let sum = linux::host("seq 1 200000 | sha256sum");
+    let sum = host("seq 1 200000 | sha256sum");
     for interface in ["virtio", "ide"] {
         let drive = format!("{},if={interface}", disk.display());
         let machine = Machine::start(&[

@@ -64,9 +64,8 @@ pub struct Engine<G: Guest> {
 }
 
 impl<G: Guest> Engine<G> {
-    /// An engine that fetches code from `source`. Installs the handler of refused accesses if the
-    /// machine has not done so with a hook of its own
-    /// ([`mynah_mem::host::signal::install`]).
+    /// An engine that fetches code from `source`. Where guest addresses are the host's, the machine
+    /// installs the handler of refused accesses ([`mynah_mem::host::signal::install`]).
     ///
     /// # Errors
     /// The host has no address space or memory for the code cache.

@@ -1,6 +1,6 @@
 //! The process machine's memory: guest addresses are host addresses.
 
-use crate::{MemFault, Memory, Unit, host};
+use crate::{MemFault, Memory, PAGE, Unit, host};
 
 /// Guest memory at its own addresses in the host process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +55,16 @@ impl Memory for Flat {
 
     fn write(&mut self, va: u64, bytes: &[u8]) -> Result<(), MemFault> {
         host::copy_out(va, bytes)
+    }
+
+    fn check_write(&mut self, va: u64, len: usize) -> Result<(), MemFault> {
+        // Rights are those of whole pages. Of a byte at a time, as an access across lines of the
+        // cache would lock the host's bus.
+        let last = len.saturating_sub(1) as u64;
+        for at in (0..last).step_by(PAGE as usize).chain([last]) {
+            host::compare_exchange(va.wrapping_add(at), 1, 0, 0)?;
+        }
+        Ok(())
     }
 
     fn locate(&mut self, va: u64) -> Result<u64, MemFault> {

@@ -177,6 +177,9 @@ pub trait Memory: Send + 'static {
     /// copied.
     fn write(&mut self, va: u64, bytes: &[u8]) -> Result<(), MemFault>;
 
+    /// Faults as a write of `len` bytes at `va` would; nothing is written.
+    fn check_write(&mut self, va: u64, len: usize) -> Result<(), MemFault>;
+
     /// The `bytes`-wide (1, 2, 4, 8) value at `va`, zero-extended.
     #[inline]
     fn load_word(&mut self, va: u64, bytes: u32) -> Result<u64, MemFault> {

@@ -1,7 +1,7 @@
 //! The system machine's memory: page tables, and a TLB before them.
 
 use crate::tlb::{Fill, Tlb};
-use crate::{Access, Cause, MemFault, Memory, Moved, PAGE, Phys, Unit, host};
+use crate::{Access, Cause, Flat, MemFault, Memory, Moved, PAGE, Phys, Unit, host};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -267,11 +267,6 @@ impl<W: Walk> Paged<W> {
         Ok(())
     }
 
-    /// Checks that `len` bytes at `va` can be written.
-    fn check_write(&mut self, va: u64, len: usize) -> Result<(), MemFault> {
-        self.parts(va, len, Access::Write, |_, _, _| Ok(()))
-    }
-
     fn is_split(va: u64, bytes: usize) -> bool {
         va % PAGE + bytes as u64 > PAGE
     }
@@ -359,6 +354,26 @@ impl<W: Walk> Memory for Paged<W> {
         Ok(old)
     }
 
+    fn update(
+        &mut self,
+        va: u64,
+        bytes: u32,
+        change: impl Fn(u64) -> u64,
+    ) -> Result<u64, MemFault> {
+        let len = bytes as usize;
+        if !Self::is_split(va, len)
+            && let Target::Host(host) = self.find(va, len, Access::Write)?
+        {
+            return Flat.update(host, bytes, change).map_err(|fault| MemFault { va, ..fault });
+        }
+        self.check_write(va, len)?;
+        let _alone = SPLIT.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once each: a device may give another value whenever it is asked.
+        let old = self.load_word(va, bytes)?;
+        self.write(va, &change(old).to_le_bytes()[..len])?;
+        Ok(old)
+    }
+
     fn compare_exchange128(
         &mut self,
         va: u64,
@@ -410,6 +425,10 @@ impl<W: Walk> Memory for Paged<W> {
             }
             Ok(())
         })
+    }
+
+    fn check_write(&mut self, va: u64, len: usize) -> Result<(), MemFault> {
+        self.parts(va, len, Access::Write, |_, _, _| Ok(()))
     }
 
     fn locate(&mut self, va: u64) -> Result<u64, MemFault> {

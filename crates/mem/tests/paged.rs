@@ -1,6 +1,9 @@
 //! Memory behind page tables: TLB, faults, devices, written code.
 
-use mynah_mem::{Access, Cause, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Rights, Walk};
+use mynah_mem::{
+    Access, Cause, Flat, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Rights, Walk,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const PAGE: u64 = 4096;
@@ -27,13 +30,16 @@ impl Walk for Linear {
     }
 }
 
-/// Remembers what is written; reads as the address.
+/// Where there is a counter, of its reads.
+const COUNTER: u64 = 5 * PAGE + 0x800;
+
+/// Remembers what is written; reads as the address, but for the counter.
 #[derive(Default)]
-struct Registers(Mutex<Vec<(u64, u8, u64)>>);
+struct Registers(Mutex<Vec<(u64, u8, u64)>>, AtomicU64);
 
 impl Io for Registers {
     fn read(&self, pa: u64, _: u8) -> u64 {
-        pa
+        if pa == COUNTER { self.1.fetch_add(1, Ordering::Relaxed) + 1 } else { pa }
     }
     fn write(&self, pa: u64, bytes: u8, value: u64) {
         self.0.lock().expect("no test panics with it").push((pa, bytes, value));
@@ -105,6 +111,41 @@ fn devices_are_asked_each_time_and_rom_is_not_written() {
     let rom = BASE + 8 * PAGE;
     assert_eq!(rig.memory.store(rom, 1_u8), Ok(()));
     assert_eq!(rig.memory.load::<u8>(rom), Ok(0));
+}
+
+#[test]
+fn a_device_is_asked_once_when_its_register_is_changed() {
+    let mut rig = rig();
+    let va = BASE + COUNTER;
+    assert_eq!(rig.memory.update(va, 4, |old| old + 5), Ok(1));
+    assert_eq!(rig.memory.update(va, 4, |old| old + 5), Ok(2));
+    let written = rig.registers.0.lock().expect("unpoisoned").clone();
+    assert_eq!(written, [(COUNTER, 4, 6), (COUNTER, 4, 7)]);
+}
+
+#[test]
+fn a_change_is_checked_as_a_write() {
+    let mut rig = rig();
+    rig.memory.walker.denied.push((0x1001, Access::Write, 7));
+    let fault = MemFault { va: BASE + PAGE, access: Access::Write, cause: Cause::Refused(7) };
+    for va in [BASE + PAGE, BASE + PAGE - 1] {
+        assert_eq!(rig.memory.update(va, 2, |_| 1), Err(fault));
+        assert_eq!(rig.memory.check_write(va, 2), Err(fault));
+        assert_eq!(rig.memory.load::<u16>(va), Ok(0));
+    }
+    assert_eq!(rig.memory.update(BASE + 2 * PAGE + PAGE - 1, 2, |old| old ^ 0x1234), Ok(0));
+    assert_eq!(rig.memory.load::<u16>(BASE + 2 * PAGE + PAGE - 1), Ok(0x1234));
+}
+
+#[test]
+fn the_process_machine_checks_each_page_and_changes_nothing() {
+    mynah_mem::host::signal::install(None);
+    let bytes = vec![7_u8; 2 * PAGE as usize + 2];
+    let va = bytes.as_ptr() as u64;
+    assert_eq!(Flat.check_write(va, bytes.len()), Ok(()));
+    assert!(bytes.iter().all(|byte| *byte == 7));
+    let fault = Flat.check_write(8, 4).expect_err("nothing is there");
+    assert_eq!((fault.va, fault.access), (8, Access::Write));
 }
 
 #[test]

@@ -227,7 +227,11 @@ impl Board {
 
         let rom = options.firmware.as_deref().map(firmware::rom).transpose()?;
         let areas = areas(&ram, rom.as_ref());
-        let space = MemorySpace { map: mmio.clone(), lapics: lapics.clone() };
+        let space = MemorySpace {
+            map: mmio.clone(),
+            lapics: lapics.clone(),
+            _memory: rom.iter().chain([&ram]).cloned().collect(),
+        };
         let phys = Phys::new(areas, Arc::new(space));
 
         // Timers and clocks.
@@ -386,5 +390,37 @@ impl Drop for Board {
     /// Takes the machine apart, so that each device ends what it is at: disks write what they hold.
     fn drop(&mut self) {
         self.maps.iter().for_each(|map| map.clear());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Display, Serial};
+
+    #[test]
+    fn memory_outlives_the_board_for_who_still_reads_it() {
+        let options = Options {
+            memory: 2 << 20,
+            cpus: 1,
+            firmware: None,
+            firmware_log: None,
+            vga_firmware: None,
+            serial: Serial::None,
+            display: Display::None,
+            kernel: None,
+            initrd: None,
+            append: String::new(),
+            drives: Vec::new(),
+            net: None,
+            config: mynah_engine::Config::default(),
+        };
+        let board = Board::new(&options).expect("a small machine");
+        board.ram.write(0x1000, &[1, 2, 3]).expect("RAM");
+        let phys = board.phys.clone();
+        drop(board);
+        let mut bytes = [0; 3];
+        phys.read(0x1000, &mut bytes);
+        assert_eq!(bytes, [1, 2, 3]);
     }
 }

@@ -1,7 +1,7 @@
 //! The vCPUs' ways to devices: ports, memory-mapped registers, and the registers that each vCPU
 //! shares with its local APIC.
 
-use mynah_bus::Map;
+use mynah_bus::{Map, Ram};
 use mynah_devices::apic::Lapic;
 use mynah_guest::Ports;
 use mynah_mem::Io;
@@ -36,6 +36,9 @@ impl Ports for PortSpace {
 pub(crate) struct MemorySpace {
     pub(crate) map: Arc<Map>,
     pub(crate) lapics: Vec<Arc<Lapic>>,
+    /// The memory at the other addresses. [`mynah_mem::Phys`], which has this, only knows where on
+    /// the host it lies: code is compiled from there until after the board is gone.
+    pub(crate) _memory: Vec<Ram>,
 }
 
 /// Bytes of a local APIC's page.

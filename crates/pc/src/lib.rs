@@ -109,7 +109,6 @@ impl Machine {
             Some(_) => boot::Entry::Reset,
             None => Machine::load(options, &board)?,
         };
-        mynah_mem::host::signal::install(None);
         let engine = Engine::new(options.config, board.phys.clone())
             .map_err(|e| BootError::new(e.to_string()))?;
         let written = Arc::downgrade(&engine);

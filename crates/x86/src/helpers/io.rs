@@ -83,10 +83,9 @@ pub(super) extern "C" fn input_to<M: Space>(
     bytes: u64,
     va: u64,
 ) -> u64 {
-    // What the port yields once must not be lost in a fault: the bytes are written as they are
-    // first.
+    // What the port yields once must not be lost in a fault.
     let bytes = bytes.clamp(1, 4);
-    let stored = cpu.memory.compare_exchange(va, bytes as u32, 0, 0).and_then(|_| {
+    let stored = cpu.memory.check_write(va, bytes as usize).and_then(|()| {
         let value = read(cpu, port, bytes).to_le_bytes();
         cpu.memory.write(va, &value[..bytes as usize])
     });
