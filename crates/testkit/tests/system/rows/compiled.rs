@@ -31,8 +31,7 @@ impl Compiled {
     pub(crate) fn new() -> Compiled {
         mynah_mem::host::signal::install(None);
         let machine = Machine::new(Style::Single);
-        let config =
-            Config { tier: Tier::Compiler, code_cache: CODE_CACHE, ..Config::default() };
+        let config = Config { tier: Tier::Compiler, code_cache: CODE_CACHE, ..Config::default() };
         let engine = Engine::new(config, machine.phys()).expect("memory for code");
         let written = Arc::downgrade(&engine);
         machine.phys().on_written(move |range| {
