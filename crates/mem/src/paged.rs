@@ -1,6 +1,6 @@
 //! The system machine's memory: page tables, and a TLB before them.
 
-use crate::tlb::{Fill, Tlb};
+use crate::tlb::{Buffered, Fill, Known};
 use crate::{Access, Cause, Flat, MemFault, Memory, Moved, PAGE, Phys, Unit, host};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -32,7 +32,7 @@ pub struct Paged<W> {
     pub walker: W,
     phys: Arc<Phys>,
     /// What is known of the current address space: here what is used often.
-    tlb: Arc<Tlb>,
+    tlb: Buffered,
     context: u64,
     era: u64,
     /// What is known of others; the last one was left last.
@@ -51,7 +51,7 @@ pub struct Paged<W> {
 /// What is known of an address space.
 struct Context {
     identifier: u64,
-    tlb: Arc<Tlb>,
+    tlb: Buffered,
     /// Pages that are not global for which [`Memory::locate`] was asked.
     located: HashSet<u64>,
     era: u64,
@@ -91,8 +91,8 @@ static SPLIT: Mutex<()> = Mutex::new(());
 impl<W: Walk> Paged<W> {
     /// Memory `phys` as `walker` shows it.
     pub fn new(walker: W, phys: Arc<Phys>) -> Paged<W> {
-        let tlb = Arc::new(Tlb::new());
-        phys.register(&tlb);
+        let tlb = Buffered::new();
+        phys.register(tlb.table());
         Paged {
             walker,
             phys,
@@ -130,8 +130,8 @@ impl<W: Walk> Paged<W> {
         let mut entered = match known {
             Some(at) => self.others.remove(at),
             None if self.others.len() < OTHERS => {
-                let tlb = Arc::new(Tlb::new());
-                self.phys.register(&tlb);
+                let tlb = Buffered::new();
+                self.phys.register(tlb.table());
                 let era = self.begin_era();
                 Context { identifier: context, tlb, located: HashSet::new(), era }
             }
@@ -191,6 +191,34 @@ impl<W: Walk> Paged<W> {
 
     /// Where `bytes` at `va`, within one page, are for this access.
     fn target(&mut self, va: u64, bytes: usize, access: Access) -> Result<Target, MemFault> {
+        let known = match self.tlb.recall(self.space, va, access) {
+            Some(known) => known,
+            None => match self.walk(va, access)? {
+                Ok(known) => known,
+                Err(target) => return Ok(target),
+            },
+        };
+        self.tlb.fill(self.space, va, known);
+        // Filled before it is asked whether there is code: whoever declares code after this finds
+        // the entry.
+        let pa = self.phys.at_host(known.host);
+        let write = known.fill.write;
+        if (write || access == Access::Write) && self.phys.has_code(pa) {
+            let fill = Fill { write, slow: true, ..Fill::default() };
+            self.tlb.fill(self.space, va, Known { fill, ..known });
+            let at = pa + va % PAGE;
+            if access == Access::Write
+                && let Some(code) = self.phys.code_in(at..at + bytes as u64)
+            {
+                let va = va + (code - at);
+                return Err(MemFault { va, access, cause: Cause::Code });
+            }
+        }
+        Ok(Target::Host(known.host + va % PAGE))
+    }
+
+    /// What the page tables say of the page of `va`, or where the access goes if not to memory.
+    fn walk(&mut self, va: u64, access: Access) -> Result<Result<Known, Target>, MemFault> {
         let fault = |cause| MemFault { va, access, cause };
         let walked = self.walker.walk(&self.phys, va, access, self.space);
         let page = walked.map_err(|code| fault(Cause::Refused(code)))?;
@@ -205,34 +233,17 @@ impl<W: Walk> Paged<W> {
         let backing = self.phys.backing(pa);
         let host = match (access, backing.read, backing.write) {
             (Access::Write, _, Some(host)) => host,
-            (Access::Write, Some(_), None) => return Ok(Target::Nowhere),
+            (Access::Write, Some(_), None) => return Ok(Err(Target::Nowhere)),
             (Access::Read | Access::Fetch, Some(host), _) => host,
-            (_, None, _) => return Ok(Target::Io(pa + va % PAGE)),
+            (_, None, _) => return Ok(Err(Target::Io(pa + va % PAGE))),
         };
-        self.tlb.fill(
-            self.space,
-            va,
-            host,
-            page.global,
-            Fill {
-                read: access != Access::Fetch && backing.read == Some(host),
-                // Filled before it is asked whether there is code: whoever declares code after this
-                // finds the entry.
-                write: access == Access::Write && page.writable,
-                fetch: access == Access::Fetch,
-                slow: false,
-            },
-        );
-        if access == Access::Write && self.phys.has_code(pa) {
-            let slow = Fill { write: page.writable, slow: true, ..Fill::default() };
-            self.tlb.fill(self.space, va, host, page.global, slow);
-            let at = pa + va % PAGE;
-            if let Some(code) = self.phys.code_in(at..at + bytes as u64) {
-                let va = va + (code - at);
-                return Err(MemFault { va, access, cause: Cause::Code });
-            }
-        }
-        Ok(Target::Host(host + va % PAGE))
+        let fill = Fill {
+            read: access != Access::Fetch && backing.read == Some(host),
+            write: access == Access::Write && page.writable,
+            fetch: access == Access::Fetch,
+            slow: false,
+        };
+        Ok(Ok(Known { host, global: page.global, fill }))
     }
 
     /// As [`Paged::target`], by the TLB if it knows.
@@ -494,7 +505,7 @@ impl<W: Walk> Memory for Paged<W> {
         }
         self.tlb.flush_page(va);
         // It may be a global one.
-        self.others.iter().for_each(|other| other.tlb.flush_page(va));
+        self.others.iter_mut().for_each(|other| other.tlb.flush_page(va));
         let page = va / PAGE;
         // A block may begin on the page before.
         let pages = [page.wrapping_sub(1), page];

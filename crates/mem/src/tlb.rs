@@ -1,6 +1,7 @@
 //! The TLB: where a page of virtual addresses lies in the host, as compiled code looks it up.
 
-use crate::PAGE;
+use crate::{Access, PAGE};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is known of one page of virtual addresses (4 KiB). A tag is the page's address if accesses
@@ -25,7 +26,7 @@ const SLOW: u64 = 1;
 
 impl TlbEntry {
     /// Entries for each space.
-    pub const COUNT: usize = 1024;
+    pub const COUNT: usize = 2048;
     /// Number of spaces.
     pub const SPACES: usize = 3;
     /// Byte offset of the tag for reading.
@@ -73,6 +74,15 @@ impl TlbEntry {
         self.fetch.load(Ordering::Relaxed) == page
     }
 
+    /// The page that it knows, and what it permits there.
+    fn known(&self) -> Option<(u64, Fill)> {
+        let [read, write, fetch] =
+            [&self.read, &self.write, &self.fetch].map(|tag| tag.load(Ordering::Relaxed));
+        let page = [read, write, fetch].into_iter().find(|&tag| tag != NONE)? & !SLOW;
+        let [read, write, fetch] = [read, write, fetch].map(|tag| tag != NONE);
+        Some((page, Fill { read, write, fetch, slow: false }))
+    }
+
     /// The host address of `va`.
     #[inline(always)]
     pub(crate) fn host(&self, va: u64) -> u64 {
@@ -87,6 +97,25 @@ pub(crate) struct Fill {
     pub(crate) write: bool,
     pub(crate) fetch: bool,
     pub(crate) slow: bool,
+}
+
+/// What is known of a page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Where it lies in the host.
+    pub(crate) host: u64,
+    pub(crate) global: bool,
+    pub(crate) fill: Fill,
+}
+
+impl Fill {
+    fn permits(self, access: Access) -> bool {
+        match access {
+            Access::Read => self.read,
+            Access::Write => self.write,
+            Access::Fetch => self.fetch,
+        }
+    }
 }
 
 /// One vCPU's TLB. Which entries are in use stands in tables of their own, which compiled code does
@@ -140,7 +169,7 @@ impl Marks {
 }
 
 impl Tlb {
-    pub(crate) fn new() -> Tlb {
+    fn new() -> Tlb {
         let count = TlbEntry::COUNT * TlbEntry::SPACES;
         Tlb {
             entries: (0..count).map(|_| TlbEntry::new()).collect(),
@@ -164,11 +193,15 @@ impl Tlb {
         &self.entries[Tlb::index(space, va)]
     }
 
-    /// Adds what is known of the page of `va`, which lies at host address `host`.
-    pub(crate) fn fill(&self, space: u8, va: u64, host: u64, global: bool, fill: Fill) {
-        let page = va & !(PAGE - 1);
-        let index = Tlb::index(space, va);
+    /// Adds what is known of the page at `page`. Yields the page that had its place.
+    fn fill(&self, space: u8, page: u64, known: Known) -> Option<Victim> {
+        let Known { host, global, fill } = known;
+        let index = Tlb::index(space, page);
         let entry = &self.entries[index];
+        let victim = entry.known().filter(|(known, _)| *known != page).map(|(page, fill)| {
+            let known = Known { host: entry.host(page), global: self.globals.has(index), fill };
+            Victim { space, page, known }
+        });
         // Before it knows anything: `slow_writes` looks at entries that are in use.
         self.used.set(index, true);
         self.globals.set(index, global);
@@ -189,6 +222,7 @@ impl Tlb {
         if fill.fetch {
             entry.fetch.store(page, Ordering::Relaxed);
         }
+        victim
     }
 
     /// Whether code is fetched from the page of `va`, and the page is global.
@@ -198,7 +232,7 @@ impl Tlb {
     }
 
     /// Forgets all pages but (`globals` false) the global ones.
-    pub(crate) fn flush(&self, globals: bool) {
+    fn flush(&self, globals: bool) {
         for (n, (used, global)) in self.used.0.iter().zip(&self.globals.0).enumerate() {
             let kept = if globals { 0 } else { global.load(Ordering::Relaxed) };
             let gone = used.load(Ordering::Relaxed) & !kept;
@@ -210,7 +244,7 @@ impl Tlb {
     }
 
     /// Forgets the page of `va` in every space.
-    pub(crate) fn flush_page(&self, va: u64) {
+    fn flush_page(&self, va: u64) {
         for space in 0..TlbEntry::SPACES as u8 {
             self.entry(space, va).clear();
         }
@@ -231,5 +265,78 @@ impl Tlb {
                 );
             }
         }
+    }
+}
+
+/// A page whose place in a TLB another one has taken.
+#[derive(Clone, Copy, Debug)]
+struct Victim {
+    space: u8,
+    page: u64,
+    known: Known,
+}
+
+/// A TLB as its own vCPU has it: behind the table stand the pages that lost their places last, so
+/// that two that share a place and are used by turns need not be walked each time.
+#[derive(Debug)]
+pub(crate) struct Buffered {
+    table: Arc<Tlb>,
+    victims: [Option<Victim>; Buffered::VICTIMS],
+    /// The oldest of them.
+    oldest: usize,
+}
+
+impl std::ops::Deref for Buffered {
+    type Target = Tlb;
+
+    #[inline(always)]
+    fn deref(&self) -> &Tlb {
+        &self.table
+    }
+}
+
+impl Buffered {
+    const VICTIMS: usize = 8;
+
+    pub(crate) fn new() -> Buffered {
+        Buffered { table: Arc::new(Tlb::new()), victims: [None; Buffered::VICTIMS], oldest: 0 }
+    }
+
+    /// What other threads may reach.
+    pub(crate) fn table(&self) -> &Arc<Tlb> {
+        &self.table
+    }
+
+    /// Adds what is known of the page of `va`.
+    pub(crate) fn fill(&mut self, space: u8, va: u64, known: Known) {
+        if let Some(victim) = self.table.fill(space, va & !(PAGE - 1), known) {
+            self.victims[self.oldest] = Some(victim);
+            self.oldest = (self.oldest + 1) % Buffered::VICTIMS;
+        }
+    }
+
+    /// Takes out the page of `va` if it has lost its place. Yields what was known of it if that
+    /// permits `access`.
+    pub(crate) fn recall(&mut self, space: u8, va: u64, access: Access) -> Option<Known> {
+        let page = va & !(PAGE - 1);
+        let is = |v: &Option<Victim>| v.is_some_and(|v| v.page == page && v.space == space);
+        let victim = self.victims.iter_mut().find(|v| is(v))?.take()?;
+        Some(victim.known).filter(|known| known.fill.permits(access))
+    }
+
+    /// Forgets all pages but (`globals` false) the global ones.
+    pub(crate) fn flush(&mut self, globals: bool) {
+        self.table.flush(globals);
+        self.keep(|victim| victim.known.global && !globals);
+    }
+
+    /// Forgets the page of `va` in every space.
+    pub(crate) fn flush_page(&mut self, va: u64) {
+        self.table.flush_page(va);
+        self.keep(|victim| victim.page != va & !(PAGE - 1));
+    }
+
+    fn keep(&mut self, which: impl Fn(&Victim) -> bool) {
+        self.victims.iter_mut().for_each(|victim| *victim = victim.filter(&which));
     }
 }

@@ -1,14 +1,16 @@
 //! Memory behind page tables: TLB, faults, devices, written code.
 
 use mynah_mem::{
-    Access, Cause, Flat, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Rights, Walk,
+    Access, Cause, Flat, Io, MemFault, Memory, Moved, Page, Paged, Phys, Ram, Rights, TlbEntry,
+    Walk,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const PAGE: u64 = 4096;
 
-/// Virtual page n is physical page n − 0x1000; refuses what `denied` says.
+/// Virtual page n is physical page n − 0x1000, modulo the size of the TLB; refuses what `denied`
+/// says.
 #[derive(Default)]
 struct Linear {
     denied: Vec<(u64, Access, u32)>,
@@ -25,7 +27,7 @@ impl Walk for Linear {
             return Err(code);
         }
         let writable = !self.clean || access == Access::Write;
-        let pa = (page - 0x1000) * PAGE;
+        let pa = (page - 0x1000) % TlbEntry::COUNT as u64 * PAGE;
         Ok(Page { pa, writable, global: page.is_multiple_of(2), span: PAGE })
     }
 }
@@ -169,6 +171,79 @@ fn flushing_keeps_global_pages_unless_told() {
     assert!(rig.memory.try_load::<u8>(BASE + PAGE).is_none());
     rig.memory.flush_page(BASE);
     assert!(rig.memory.try_load::<u8>(BASE).is_none());
+}
+
+/// From a page to the next one that has its place in the TLB.
+const TLB: u64 = TlbEntry::COUNT as u64 * PAGE;
+
+#[test]
+fn pages_that_share_a_place_are_walked_once() {
+    let mut rig = rig();
+    let local = BASE + PAGE;
+    for va in [BASE, BASE + TLB, local, local + TLB] {
+        assert_eq!(rig.memory.load::<u8>(va), Ok(0));
+    }
+    assert_eq!(rig.memory.walker.walks, 4);
+    for turn in 0..3_u8 {
+        for va in [BASE, BASE + TLB, local, local + TLB] {
+            assert_eq!(rig.memory.try_load::<u8>(va), None, "another one has its place");
+            assert_eq!(rig.memory.load::<u8>(va), Ok(0), "{turn}");
+            assert_eq!(rig.memory.try_load::<u8>(va), Some(0));
+        }
+    }
+    assert_eq!(rig.memory.walker.walks, 4);
+    // A read said nothing about writes.
+    assert_eq!(rig.memory.store(BASE, 1_u8), Ok(()));
+    assert_eq!(rig.memory.walker.walks, 5);
+    assert_eq!(rig.memory.load::<u8>(BASE + TLB), Ok(1));
+    assert_eq!(rig.memory.store(BASE, 2_u8), Ok(()));
+    assert_eq!(rig.memory.walker.walks, 5);
+}
+
+#[test]
+fn pages_that_have_lost_their_places_are_flushed_like_others() {
+    let mut rig = rig();
+    let local = BASE + PAGE;
+    let walks = |rig: &mut Rig, va| {
+        let before = rig.memory.walker.walks;
+        assert_eq!(rig.memory.load::<u8>(va), Ok(0));
+        rig.memory.walker.walks - before
+    };
+    let touch = |rig: &mut Rig| {
+        for va in [BASE, BASE + TLB, local, local + TLB] {
+            walks(rig, va);
+        }
+    };
+    touch(&mut rig);
+    rig.memory.flush(false);
+    assert_eq!((walks(&mut rig, BASE), walks(&mut rig, local)), (0, 1));
+    touch(&mut rig);
+    rig.memory.flush(true);
+    assert_eq!((walks(&mut rig, BASE), walks(&mut rig, local)), (1, 1));
+    touch(&mut rig);
+    rig.memory.flush_page(BASE + 8);
+    assert_eq!((walks(&mut rig, BASE), walks(&mut rig, local)), (1, 0));
+    // Each address space has its own.
+    touch(&mut rig);
+    rig.memory.enter(1);
+    assert_eq!((walks(&mut rig, BASE), walks(&mut rig, local)), (1, 1));
+    rig.memory.enter(0);
+    assert_eq!((walks(&mut rig, BASE), walks(&mut rig, local)), (0, 0));
+}
+
+#[test]
+fn code_is_declared_while_its_page_has_no_place() {
+    let mut rig = rig();
+    let va = BASE + 64;
+    assert_eq!(rig.memory.store(va, 1_u8), Ok(()));
+    assert_eq!(rig.memory.load::<u8>(va + TLB), Ok(1));
+    assert!(rig.phys.watch(64..66));
+    assert_eq!(rig.memory.load::<u8>(va), Ok(1));
+    assert_eq!(rig.memory.try_store(va, 2_u8), None);
+    let fault = MemFault { va, access: Access::Write, cause: Cause::Code };
+    assert_eq!(rig.memory.store(va, 2_u8), Err(fault));
+    rig.phys.unwatch(64..66);
+    assert_eq!(rig.memory.store(va, 2_u8), Ok(()));
 }
 
 #[test]

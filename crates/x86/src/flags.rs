@@ -8,10 +8,12 @@
 //!
 //! `CC_OP` holds the kind in bits 0–3, the operand width in bits 4–5 (log2 of bytes), CF and OF
 //! given outright in bits 8 and 9 if bits 10 and 11 say so, the carry-in in bit 12, and the count of
-//! a shift in bits 16–21.
+//! a shift in bits 16–21. INC and DEC keep CF: over flags that the lift does not know they leave all
+//! of this as it is and say in bits 13 and 14 which of them came after it, and in bits 22–23 at what
+//! width; all flags but CF are then those of its result, [`CC_STEP`].
 
 use crate::lift::Lift;
-use crate::state::{CC_A, CC_B, CC_OP, State};
+use crate::state::{CC_A, CC_B, CC_OP, CC_STEP, State};
 use mynah_ir::{Ty, V, Value};
 
 /// Carry flag.
@@ -73,7 +75,10 @@ const OF_SHIFT: u64 = 9;
 const CF_GIVEN: u64 = 1 << 10;
 const OF_GIVEN: u64 = 1 << 11;
 const CARRY_SHIFT: u64 = 12;
+const INC: u64 = 1 << 13;
+const DEC: u64 = 1 << 14;
 const COUNT_SHIFT: u64 = 16;
+const STEP_WIDTH_SHIFT: u64 = 22;
 
 /// What flags come from, over values `X` of the block.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +98,8 @@ enum Base<X> {
     Eager(X),
     /// CF, PF and ZF; the others are 0.
     Compared { cf: X, pf: X, zf: X, floats: Option<(X, X)> },
+    /// All but CF, which the slots tell, are of the result of INC or DEC.
+    Stepped { way: Step, result: X },
     /// a + b + carry.
     Sum { a: X, b: X, carry: Option<X> },
     /// a − b − carry.
@@ -113,6 +120,13 @@ pub(crate) enum Way {
     Right,
     /// To the right, the sign entering.
     Arithmetic,
+}
+
+/// INC or DEC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Up,
+    Down,
 }
 
 /// How operands are read.
@@ -139,6 +153,7 @@ impl<X: Copy> Flags<X> {
                 zf: f(zf),
                 floats: floats.map(|(a, b)| (f(a), f(b))),
             },
+            Base::Stepped { way, result } => Base::Stepped { way, result: f(result) },
             Base::Sum { a, b, carry } => Base::Sum { a: f(a), b: f(b), carry: carry.map(&f) },
             Base::Difference { a, b, carry } => {
                 Base::Difference { a: f(a), b: f(b), carry: carry.map(&f) }
@@ -273,7 +288,7 @@ impl<'b> Lift<'b> {
             _ => new,
         };
         let op = match known.base {
-            Base::Slots => self.given_over(self.get(CC_OP), new),
+            Base::Slots | Base::Stepped { .. } => self.given_over(self.get(CC_OP), new),
             _ => self.cc_op(known),
         };
         self.set(CC_OP, op);
@@ -285,6 +300,27 @@ impl<'b> Lift<'b> {
             }
         }
         self.lifter.flags = known.map(V::value);
+    }
+
+    /// Sets the flags that `new`, a sum or a difference of 1 that is `result`, describes, but for CF,
+    /// which stays.
+    pub(crate) fn flags_but_cf(&mut self, new: Flags<V<'b>>, result: V<'b>) {
+        let old = self.known_flags();
+        if let Some(cf) = self.positive(old, Cond::B) {
+            return self.flags(new.with_cf(cf));
+        }
+        let way = if matches!(new.base, Base::Sum { .. }) { Step::Up } else { Step::Down };
+        let step = match way {
+            Step::Up => INC,
+            Step::Down => DEC,
+        };
+        // What OF was is not asked for any more.
+        let gone = OF_GIVEN | 1 << OF_SHIFT | INC | DEC | 3 << STEP_WIDTH_SHIFT;
+        let width = u64::from(result.ty().bytes().ilog2()) << STEP_WIDTH_SHIFT;
+        self.set(CC_OP, (self.get(CC_OP) & !gone) | (step | width));
+        self.set(CC_STEP, result.zext(Ty::I64));
+        self.lifter.flags =
+            Flags { base: Base::Stepped { way, result }, ..Flags::default() }.map(V::value);
     }
 
     /// Sets the flags that `new` describes if `cond`; else they stay as they are.
@@ -348,7 +384,8 @@ impl<'b> Lift<'b> {
     /// `CC_OP` for a base that is not in the slots.
     fn cc_op(&self, flags: Flags<V<'b>>) -> V<'b> {
         let (kind, ty) = match flags.base {
-            Base::Slots | Base::Eager(_) | Base::Compared { .. } => (EAGER, Ty::I64),
+            Base::Eager(_) | Base::Compared { .. } => (EAGER, Ty::I64),
+            Base::Slots | Base::Stepped { .. } => unreachable!("the slots hold their operation"),
             Base::Sum { a, .. } => (SUM, a.ty()),
             Base::Difference { a, .. } => (DIFFERENCE, a.ty()),
             Base::Result(a) => (RESULT, a.ty()),
@@ -407,7 +444,7 @@ impl<'b> Lift<'b> {
             None => v.zext(Ty::I64),
         };
         match base {
-            Base::Slots => unreachable!("the slots hold their operands"),
+            Base::Slots | Base::Stepped { .. } => unreachable!("the slots hold their operands"),
             Base::Eager(bits) => (bits, None),
             Base::Compared { cf, pf, zf, .. } => {
                 (wide(cf) | wide(pf).shl(2) | wide(zf).shl(6), None)
@@ -434,6 +471,13 @@ impl<'b> Lift<'b> {
                 13 if of.is_none() => Some(b.sle(a)),
                 14 if of.is_none() => Some(a.sle(b)),
                 15 if of.is_none() => Some(b.slt(a)),
+                _ => None,
+            },
+            Base::Stepped { result, .. } => match cond.0 {
+                4 => Some(result.eq(0)),
+                5 => Some(result.ne(0)),
+                8 => Some(result.slt(0)),
+                9 => Some(self.iconst(result.ty(), 0).sle(result)),
                 _ => None,
             },
             Base::Result(r) => {
@@ -492,6 +536,7 @@ impl<'b> Lift<'b> {
             Base::Difference { a, b, carry: None } => a - b,
             Base::Difference { a, b, carry: Some(c) } => a - b - c.zext(a.ty()),
             Base::Result(r) | Base::Shifted { result: r, .. } | Base::Product { low: r, .. } => r,
+            Base::Stepped { result, .. } => result,
             Base::Slots | Base::Eager(_) | Base::Compared { .. } => return None,
         })
     }
@@ -535,7 +580,7 @@ impl<'b> Lift<'b> {
             Base::Shifted { way, a, count, .. } => left_last(way, a, count),
             Base::Product { sign, low, high } => exceeds(sign, low, high),
             Base::Result(_) => self.iconst(Ty::I1, 0),
-            Base::Slots => return None,
+            Base::Slots | Base::Stepped { .. } => return None,
         })
     }
 
@@ -556,8 +601,15 @@ impl<'b> Lift<'b> {
             Base::Shifted { way: Way::Arithmetic, .. } => self.iconst(Ty::I1, 0),
             Base::Product { sign, low, high } => exceeds(sign, low, high),
             Base::Result(_) => self.iconst(Ty::I1, 0),
+            Base::Stepped { way, result } => result.eq(self.overflown(way, result.ty())),
             Base::Slots => return None,
         })
+    }
+
+    /// The result of INC or DEC where it overflows.
+    fn overflown(&self, way: Step, ty: Ty) -> V<'b> {
+        let least = 1 << (ty.bits() - 1);
+        self.iconst(ty, if way == Step::Up { least } else { least - 1 })
     }
 }
 
@@ -589,9 +641,12 @@ fn width(ty: Ty) -> u64 {
 /// What the lift of a block knows of the flags.
 pub(crate) type Known = Flags<Value>;
 
-/// The arithmetic flags that the three slots stand for.
-fn evaluate(op: u64, a: u64, b: u64) -> u64 {
-    let ty = [Ty::I8, Ty::I16, Ty::I32, Ty::I64][(op >> WIDTH_SHIFT & 3) as usize];
+/// The arithmetic flags that the three slots stand for. Inlined, so that who asks for one of them
+/// does not compute the others.
+#[inline(always)]
+fn evaluate(op: u64, a: u64, b: u64, step: u64) -> u64 {
+    let width = |shift| [Ty::I8, Ty::I16, Ty::I32, Ty::I64][(op >> shift & 3) as usize];
+    let ty = width(WIDTH_SHIFT);
     let carry = op >> CARRY_SHIFT & 1;
     let sign = |v: u64| v >> (ty.bits() - 1) & 1;
     let mut flags = match op & KIND {
@@ -626,6 +681,9 @@ fn evaluate(op: u64, a: u64, b: u64) -> u64 {
         }
         _ => a & ARITHMETIC,
     };
+    if op & (INC | DEC) != 0 {
+        flags = flags & CF | of_step(width(STEP_WIDTH_SHIFT), step, op & DEC != 0);
+    }
     if op & CF_GIVEN != 0 {
         flags = flags & !CF | when(op >> CF_SHIFT, CF);
     }
@@ -655,6 +713,14 @@ fn of_result(ty: Ty, r: u64) -> u64 {
     flags
 }
 
+/// All flags but CF of the result of INC, or (`down`) DEC.
+fn of_step(ty: Ty, r: u64, down: bool) -> u64 {
+    let least = 1 << (ty.bits() - 1);
+    let (half, overflow) = if down { (15, least - 1) } else { (0, least) };
+    let (half, overflow) = (r & 15 == half, r == overflow);
+    of_result(ty, r) | when(half.into(), AF) | when(overflow.into(), OF)
+}
+
 /// SF, ZF and PF of a byte.
 pub(crate) fn of_byte(r: u8) -> u64 {
     of_result(Ty::I8, r.into())
@@ -663,7 +729,7 @@ pub(crate) fn of_byte(r: u8) -> u64 {
 impl State {
     /// The arithmetic flags.
     pub fn arithmetic_flags(&self) -> u64 {
-        evaluate(self.cc_op, self.cc_a, self.cc_b)
+        evaluate(self.cc_op, self.cc_a, self.cc_b, self.cc_step)
     }
 
     /// Sets the arithmetic flags; other bits are ignored.
@@ -704,6 +770,10 @@ impl State {
 
     /// Whether the condition of this code (the low four bits of Jcc's opcode) holds.
     pub(crate) fn cond(&self, code: u64) -> bool {
-        Cond(code as u8 & 15).of(self.arithmetic_flags())
+        let cond = Cond(code as u8 & 15);
+        if cond == Cond::B {
+            return evaluate(self.cc_op, self.cc_a, self.cc_b, self.cc_step) & CF != 0;
+        }
+        cond.of(self.arithmetic_flags())
     }
 }

@@ -21,6 +21,8 @@ pub struct State {
     pub cc_a: u64,
     /// Second operand of what last set the flags.
     pub cc_b: u64,
+    /// Result of the INC or DEC since.
+    pub cc_step: u64,
     /// The direction flag, 0 or 1.
     pub df: u64,
     /// Linear addresses of the ES, CS, SS and DS segments.
@@ -256,6 +258,8 @@ pub const fn limit(n: usize) -> Slot {
 
 /// [`State::cs_last`].
 pub const CS_LAST: Slot = Slot(66);
+/// [`State::cc_step`].
+pub const CC_STEP: Slot = Slot(67);
 
 /// What loading segment registers changes.
 pub const SEGMENTS: SlotSet = {
@@ -269,7 +273,7 @@ pub const SEGMENTS: SlotSet = {
 };
 
 /// The arithmetic flags.
-pub const FLAGS: SlotSet = SlotSet::of(&[CC_OP, CC_A, CC_B]);
+pub const FLAGS: SlotSet = SlotSet::of(&[CC_OP, CC_A, CC_B, CC_STEP]);
 
 const fn slot(name: &'static str, offset: usize) -> SlotInfo {
     SlotInfo { name, offset: offset as u32, ty: Ty::I64 }
@@ -297,8 +301,8 @@ const LIMIT_NAMES: [&str; 6] =
     ["es_limit", "cs_limit", "ss_limit", "ds_limit", "fs_limit", "gs_limit"];
 
 /// The slot table, in the order of the constants above.
-pub const SLOTS: [SlotInfo; 67] = {
-    let mut slots = [slot("", 0); 67];
+pub const SLOTS: [SlotInfo; 68] = {
+    let mut slots = [slot("", 0); 68];
     let mut n = 0;
     while n < 16 {
         slots[n] = slot(GPR_NAMES[n], offset_of!(State, gpr) + 8 * n);
@@ -326,6 +330,7 @@ pub const SLOTS: [SlotInfo; 67] = {
     slots[CC_OP.0 as usize] = slot("cc_op", offset_of!(State, cc_op));
     slots[CC_A.0 as usize] = slot("cc_a", offset_of!(State, cc_a));
     slots[CC_B.0 as usize] = slot("cc_b", offset_of!(State, cc_b));
+    slots[CC_STEP.0 as usize] = slot("cc_step", offset_of!(State, cc_step));
     slots[DF.0 as usize] = slot("df", offset_of!(State, df));
     slots[FS_BASE.0 as usize] = slot("fs_base", offset_of!(State, fs_base));
     slots[GS_BASE.0 as usize] = slot("gs_base", offset_of!(State, gs_base));
@@ -348,6 +353,7 @@ impl State {
             cc_op: 0,
             cc_a: 0,
             cc_b: 0,
+            cc_step: 0,
             df: 0,
             bases: [0; 4],
             fs_base: 0,

@@ -44,16 +44,14 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         }
         Mnemonic::Test => l.flags(flags::logic(l.read(DEST) & l.read(SRC))),
         Mnemonic::Inc => {
-            let carry = l.cf();
             let one = l.iconst(l.ty(DEST), 1);
-            let (a, _) = l.rmw(DEST, Rmw::Add, one);
-            l.flags(flags::add(a, one).with_cf(carry));
+            let (a, r) = l.rmw(DEST, Rmw::Add, one);
+            l.flags_but_cf(flags::add(a, one), r);
         }
         Mnemonic::Dec => {
-            let carry = l.cf();
             let one = l.iconst(l.ty(DEST), 1);
-            let (a, _) = l.rmw(DEST, Rmw::Sub, one);
-            l.flags(flags::sub(a, one).with_cf(carry));
+            let (a, r) = l.rmw(DEST, Rmw::Sub, one);
+            l.flags_but_cf(flags::sub(a, one), r);
         }
         Mnemonic::Neg => {
             let zero = l.iconst(l.ty(DEST), 0);
