@@ -695,22 +695,13 @@ fn evaluate(op: u64, a: u64, b: u64, step: u64) -> u64 {
 
 /// `flag` if the lowest bit of `bit` is set.
 fn when(bit: u64, flag: u64) -> u64 {
-    if bit & 1 != 0 { flag } else { 0 }
+    (bit & 1) * flag
 }
 
 /// SF, ZF and PF of a result.
 fn of_result(ty: Ty, r: u64) -> u64 {
-    let mut flags = 0;
-    if r == 0 {
-        flags |= ZF;
-    }
-    if r >> (ty.bits() - 1) & 1 != 0 {
-        flags |= SF;
-    }
-    if (r as u8).count_ones().is_multiple_of(2) {
-        flags |= PF;
-    }
-    flags
+    let odd = (r as u8).count_ones();
+    when((r == 0).into(), ZF) | when(r >> (ty.bits() - 1), SF) | when((!odd).into(), PF)
 }
 
 /// All flags but CF of the result of INC, or (`down`) DEC.
