@@ -46,6 +46,41 @@ fn linux(vcpus: &str, options: &[&str]) {
     assert!(status.success(), "{status}: {output}");
 }
 
+/// What the first process does to see a vCPU go and come: one that is switched off waits by MONITOR
+/// and MWAIT, and is started anew.
+const OFFLINE: &str = "#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+cd /sys/devices/system/cpu
+/bin/busybox grep -q ' monitor ' /proc/cpuinfo && echo it can wait
+for n in 1 2 3; do
+  echo 0 > cpu1/online; echo online $(/bin/busybox cat online)
+  echo 1 > cpu1/online; echo online $(/bin/busybox cat online)
+done
+/bin/busybox dmesg | /bin/busybox grep -iE 'warning|oops|bug:|call trace' | /bin/busybox head -5
+/bin/busybox poweroff -f
+";
+
+#[test]
+fn a_vcpu_is_switched_off_and_on() {
+    let (Some(kernel), Some(busybox)) = (guest("vmlinuz-cloud"), guest("bin/busybox")) else {
+        return;
+    };
+    let initrd = Archive::system(&busybox, OFFLINE).write(scratch("offline.img"));
+    let (kernel, initrd) = (kernel.display().to_string(), initrd.display().to_string());
+    let options = ["--kernel", &kernel, "--initrd", &initrd, "--memory", "192M", "--smp", "2"];
+    let append = ["--append", "console=ttyS0 quiet panic=-1"];
+    let (output, status) = Machine::start(&[&options[..], &append].concat()).finish();
+    let from = output.find("it can wait").unwrap_or_else(|| panic!("no MONITOR: {output}"));
+    let said: Vec<_> = output[from..].lines().filter(|line| line.starts_with("online")).collect();
+    assert_eq!(said, ["online 0", "online 0-1"].repeat(3), "{output}");
+    for word in ["Call Trace", "BUG:", "Oops", "WARNING"] {
+        assert!(!output.contains(word), "{word} in: {output}");
+    }
+    assert!(status.success(), "{status}: {output}");
+}
+
 /// Checks what [`INIT`] prints.
 pub(crate) fn check(output: &str, vcpus: &str) {
     let from = output.find("init runs").unwrap_or_else(|| panic!("no init: {output}"));

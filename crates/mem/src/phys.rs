@@ -75,7 +75,9 @@ pub struct Phys {
     mask: AtomicU64,
     tlbs: Mutex<Vec<Weak<Tlb>>>,
     written: Mutex<Option<Written>>,
+    unwatched: Mutex<Option<Written>>,
     any_code: AtomicBool,
+    any_monitor: AtomicBool,
 }
 
 struct Area {
@@ -118,7 +120,9 @@ impl Phys {
             mask: AtomicU64::new(u64::MAX),
             tlbs: Mutex::default(),
             written: Mutex::default(),
+            unwatched: Mutex::default(),
             any_code: AtomicBool::new(false),
+            any_monitor: AtomicBool::new(false),
         })
     }
 
@@ -310,6 +314,30 @@ impl Phys {
             }
             pa = end;
         }
+        if self.any_monitor.load(Ordering::SeqCst)
+            && let Some(hook) = &*lock(&self.unwatched)
+        {
+            hook(range);
+        }
+    }
+
+    /// Watches the line of `pa` as if it held code, for a vCPU that waits for it to be written.
+    /// Yields its address; nothing if there is no memory.
+    pub fn monitor(&self, pa: u64) -> Option<u64> {
+        let line = Phys::lines_around(pa..pa + 1);
+        self.any_monitor.store(true, Ordering::SeqCst);
+        self.watch(line.clone()).then_some(line.start)
+    }
+
+    /// Whether the line at `line` is watched: nobody has written there since.
+    pub fn is_watched(&self, line: u64) -> bool {
+        self.code_in(line..line + LINE).is_some()
+    }
+
+    /// Installs what is called when lines are no longer watched, once any has been
+    /// [monitored](Phys::monitor): they are about to be written.
+    pub fn on_unwatched(&self, hook: impl Fn(Range<u64>) + Send + Sync + 'static) {
+        *lock(&self.unwatched) = Some(Box::new(hook));
     }
 
     /// Whether a page holds translated code.

@@ -278,6 +278,26 @@ fn a_write_from_outside_to_translated_bytes_is_reported() {
 }
 
 #[test]
+fn who_monitors_a_line_hears_that_it_is_written() {
+    let mut rig = rig();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let log = heard.clone();
+    rig.phys.on_unwatched(move |range| {
+        log.lock().expect("unpoisoned").push((range.start, range.end));
+    });
+    assert_eq!(rig.phys.monitor(9 * PAGE), None, "a device");
+    assert_eq!(rig.phys.monitor(100), Some(64));
+    assert!(rig.phys.is_watched(64) && !rig.phys.is_watched(128));
+    assert_eq!(rig.memory.store(BASE + 128, 1_u8), Ok(()), "another line");
+    let fault = MemFault { va: BASE + 127, access: Access::Write, cause: Cause::Code };
+    assert_eq!(rig.memory.store(BASE + 127, 1_u8), Err(fault));
+    rig.phys.unwatch(Phys::lines_around(127..128));
+    assert!(!rig.phys.is_watched(64));
+    assert_eq!(rig.memory.store(BASE + 127, 1_u8), Ok(()));
+    assert_eq!(*heard.lock().expect("unpoisoned"), vec![(64, 128)]);
+}
+
+#[test]
 fn code_is_forgotten_where_a_write_cannot_be_made_again() {
     let mut rig = rig();
     let phys = Arc::downgrade(&rig.phys);

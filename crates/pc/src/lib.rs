@@ -117,6 +117,8 @@ impl Machine {
                 engine.rewritten(mynah_mem::Phys::lines_around(range));
             }
         });
+        let lines = board.lines.clone();
+        board.phys.on_unwatched(move |range| lines.iter().for_each(|line| line.written(&range)));
         let phys = Arc::downgrade(&board.phys);
         board.ram.on_write(move |range| {
             if let Some(phys) = phys.upgrade() {

@@ -11,11 +11,31 @@ use mynah_x86::events::{self, Shutdown};
 use mynah_x86::paging::Walker;
 use mynah_x86::{TSC_HZ, X86, trap};
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// An x86 vCPU of the system machine.
 pub type Guest = X86<Paged<Walker>>;
+
+/// No line of memory.
+const NO_LINE: u64 = u64::MAX;
+
+/// MWAIT ends after so long by itself, as it may: a write that was on its way while MONITOR was
+/// executed goes unnoticed.
+const LONGEST_WAIT: Duration = Duration::from_millis(10);
+
+/// Why a vCPU has nothing to execute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sleep {
+    /// It has.
+    Awake,
+    /// HLT.
+    Halted,
+    /// MWAIT, for a write to a line of memory. Interrupts may wake it though they are masked.
+    Waiting { line: u64, masked: bool, until: Instant },
+}
 
 /// What is asked of a vCPU.
 #[derive(Clone, Copy, Default, Debug)]
@@ -39,6 +59,8 @@ pub(crate) struct Line {
     attention: Mutex<Option<Arc<AtomicU32>>>,
     /// The vCPU has nothing to execute and sleeps.
     sleeps: AtomicBool,
+    /// The line of memory whose write wakes it; [`NO_LINE`] if none does.
+    monitored: AtomicU64,
     /// Where the vCPU is stopped, once it is there.
     seat: OnceLock<Arc<Seat<Guest>>>,
 }
@@ -50,6 +72,7 @@ impl Line {
             changed: Condvar::new(),
             attention: Mutex::default(),
             sleeps: AtomicBool::new(false),
+            monitored: AtomicU64::new(NO_LINE),
             seat: OnceLock::new(),
         })
     }
@@ -75,6 +98,13 @@ impl Line {
     /// Makes the vCPU look at what is asked of it, also if it sleeps.
     pub(crate) fn wake(&self) {
         self.ask(|_| {});
+    }
+
+    /// Wakes the vCPU if it waits for memory in `range` to be written.
+    pub(crate) fn written(&self, range: &Range<u64>) {
+        if range.contains(&self.monitored.load(Ordering::SeqCst)) {
+            self.wake();
+        }
     }
 
     /// Makes the vCPU forget where virtual addresses lead.
@@ -147,12 +177,16 @@ impl Env<Guest> for Processor {
             (_, Some((va, kind))) => self.seat.stop(Stop::Watch { va, kind }),
         }
         let flow = match event {
-            Event::Attention | Event::Breakpoint => self.between(cpu, false),
-            Event::Trap(trap) if trap.code == trap::HALT => self.between(cpu, true),
+            Event::Attention | Event::Breakpoint => self.between(cpu, Sleep::Awake),
+            Event::Trap(trap) if trap.code == trap::HALT => self.between(cpu, Sleep::Halted),
+            Event::Trap(trap) if trap.code == trap::WAIT => {
+                let sleep = waits(cpu);
+                self.between(cpu, sleep)
+            }
             Event::Trap(trap) => events::deliver(cpu, events::Event::Trap(trap))
-                .and_then(|()| self.between(cpu, false)),
+                .and_then(|()| self.between(cpu, Sleep::Awake)),
             Event::Fault(fault) => events::deliver(cpu, events::Event::Fault(fault))
-                .and_then(|()| self.between(cpu, false)),
+                .and_then(|()| self.between(cpu, Sleep::Awake)),
         };
         flow.unwrap_or_else(|Shutdown| {
             self.board.end(End::TripleFault { vcpu: self.number, pc: cpu.core.pc });
@@ -163,14 +197,17 @@ impl Env<Guest> for Processor {
 
 impl Processor {
     /// Does what is due between two instructions; a vCPU that `sleeps` waits until something is.
-    fn between(&mut self, cpu: &mut Cpu<Guest>, sleeps: bool) -> Result<Flow, Shutdown> {
-        self.line.sleeps.store(sleeps || self.waits, Ordering::Relaxed);
-        let flow = self.settle(cpu, sleeps);
+    fn between(&mut self, cpu: &mut Cpu<Guest>, sleep: Sleep) -> Result<Flow, Shutdown> {
+        let line = if let Sleep::Waiting { line, .. } = sleep { line } else { NO_LINE };
+        self.line.monitored.store(line, Ordering::SeqCst);
+        self.line.sleeps.store(sleep != Sleep::Awake || self.waits, Ordering::Relaxed);
+        let flow = self.settle(cpu, sleep);
         self.line.sleeps.store(false, Ordering::Relaxed);
+        self.line.monitored.store(NO_LINE, Ordering::SeqCst);
         flow
     }
 
-    fn settle(&mut self, cpu: &mut Cpu<Guest>, mut sleeps: bool) -> Result<Flow, Shutdown> {
+    fn settle(&mut self, cpu: &mut Cpu<Guest>, mut sleep: Sleep) -> Result<Flow, Shutdown> {
         loop {
             let steps = self.seat.attend(cpu) == Next::Step;
             self.keep_time(cpu);
@@ -188,7 +225,7 @@ impl Processor {
                 cpu.core.pc = mynah_x86::state::RESET_PC;
                 renew(cpu);
                 self.waits = self.number != 0;
-                sleeps = false;
+                sleep = Sleep::Awake;
                 continue;
             }
             if let Some(vector) = requests.startup.take()
@@ -209,40 +246,56 @@ impl Processor {
             let asked = *requests;
             drop(requests);
             match events::attend(cpu)? {
-                events::Due::Delivered => sleeps = false,
+                events::Due::Delivered => sleep = Sleep::Awake,
                 events::Due::Instruction => return Ok(self.step(cpu)),
                 events::Due::Nothing => {}
             }
             // Who steps through a program wants to see its next instruction, not a handler's.
-            let held = steps && !sleeps;
+            let held = steps && sleep == Sleep::Awake;
             if asked.nmi && !held && !cpu.state.system.nmi_blocked {
                 self.line.requests.lock().nmi = false;
                 events::deliver(cpu, events::Event::Nmi)?;
-                sleeps = false;
+                sleep = Sleep::Awake;
                 continue;
             }
             if asked.interrupt && !held && cpu.state.is_interruptible() {
                 if let Some(vector) = self.board.acknowledge(self.number) {
                     events::deliver(cpu, events::Event::Interrupt(vector))?;
-                    sleeps = false;
+                    sleep = Sleep::Awake;
                 }
                 continue;
             }
             if held {
                 return Ok(self.step(cpu));
             }
-            if !sleeps {
+            // Whether an interrupt wakes it.
+            let open = match sleep {
+                Sleep::Waiting { masked, .. } => masked || cpu.state.is_interruptible(),
+                _ => cpu.state.is_interruptible(),
+            };
+            if let Sleep::Waiting { line, until, .. } = sleep {
+                let written = !self.board.phys.is_watched(line);
+                if written || asked.interrupt && open || until <= Instant::now() {
+                    sleep = Sleep::Awake;
+                }
+            }
+            if sleep == Sleep::Awake {
                 cpu.state.system.interrupt_waiting = asked.interrupt || asked.nmi;
                 return Ok(Flow::Resume);
             }
             let mut requests = self.line.requests.lock();
-            let open = cpu.state.is_interruptible();
             let wakes = |r: &Requests| {
                 let asked = r.end || r.init || r.remap || r.nmi && !asked.nmi;
                 asked || r.interrupt && open || self.seat.is_wanted()
             };
-            if !wakes(&requests) {
-                self.line.changed.wait(&mut requests);
+            match sleep {
+                _ if wakes(&requests) => {}
+                // Who writes there asks for the lock afterwards.
+                Sleep::Waiting { line, .. } if !self.board.phys.is_watched(line) => {}
+                Sleep::Waiting { until, .. } => {
+                    self.line.changed.wait_until(&mut requests, until);
+                }
+                _ => self.line.changed.wait(&mut requests),
             }
         }
     }
@@ -261,6 +314,13 @@ impl Processor {
         let system = &mut cpu.state.system;
         system.tsc_offset = system.tsc_offset.wrapping_sub(scale(stood, TSC_HZ, SECOND));
     }
+}
+
+/// What MWAIT does.
+fn waits(cpu: &Cpu<Guest>) -> Sleep {
+    let Some(line) = cpu.state.system.monitored else { return Sleep::Awake };
+    let masked = cpu.state.gpr[1] & 1 != 0;
+    Sleep::Waiting { line, masked, until: Instant::now() + LONGEST_WAIT }
 }
 
 /// After a change of the whole state: of where code and data are found, and how code is read.

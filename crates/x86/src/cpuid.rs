@@ -4,7 +4,7 @@
 use crate::State;
 use crate::helpers::xsave;
 use crate::paging::PHYSICAL_BITS;
-use crate::registers::{cr4, msr};
+use crate::registers::{cr4, misc_enable, msr};
 use crate::time::TSC_HZ;
 
 /// EAX, EBX, ECX, EDX of a leaf.
@@ -100,6 +100,11 @@ const APIC: u32 = 1 << 9;
 const HTT: u32 = 1 << 28;
 /// Leaf 1 ECX, besides [`FEATURES_C`]: PCID, XSAVE.
 const SYSTEM_C: u32 = bits(&[17, 26]);
+/// Leaf 1 ECX: MONITOR and MWAIT.
+const MONITOR: u32 = 1 << 3;
+/// Leaf 5: lines of 64 bytes; MWAIT can be told that interrupts wake it where IF is 0. It names no
+/// state of sleep, so that systems that have the choice halt, which costs less.
+const LEAF5: Leaf = [64, 64, 3, 0];
 /// Leaf 1 ECX: x2APIC.
 const X2APIC: u32 = 1 << 21;
 /// Leaf 1 ECX: the TSC-deadline timer.
@@ -148,6 +153,7 @@ impl State {
                 let osxsave = self.system.cr4 & cr4::OSXSAVE != 0;
                 let c = c
                     | SYSTEM_C
+                    | when(self.has_monitor(), MONITOR)
                     | when(id.x2apic, X2APIC)
                     | when(id.tsc_deadline, TSC_DEADLINE)
                     | when(osxsave, OSXSAVE);
@@ -161,6 +167,7 @@ impl State {
                 let sharing = if a >> 5 & 7 == 3 { ((1 << width) - 1).min(4095) << 14 } else { 0 };
                 [a | cores | sharing, b, c, d]
             }
+            5 if self.has_monitor() => LEAF5,
             6 => [ARAT, 0, 0, 0],
             7 if subleaf == 2 => [0, 0, 0, BHI_CTRL],
             7 if subleaf == 0 => {
@@ -182,6 +189,11 @@ impl State {
             0x8000_0008 => [PHYSICAL_BITS | if id.five_levels { 57 } else { 48 } << 8, 0, 0, 0],
             _ => [a, b, c, d],
         }
+    }
+
+    /// Whether there are MONITOR and MWAIT.
+    pub(crate) fn has_monitor(&self) -> bool {
+        self.system.misc_enable & misc_enable::MONITOR != 0
     }
 
     /// Whether there is a local APIC, and IA32_APIC_BASE has it on.

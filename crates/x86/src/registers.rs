@@ -234,7 +234,15 @@ const NOT_AFFECTED: u64 = {
 const SPEC_CTRL: u64 = 7 | 1 << 10;
 /// IA32_MTRRCAP: 8 variable ranges, fixed ranges, write combining.
 const MTRR_CAP: u64 = 8 | 1 << 8 | 1 << 10;
-/// IA32_MISC_ENABLE: what may be written (fast strings, and bits without effect here).
+/// Bits of IA32_MISC_ENABLE.
+pub mod misc_enable {
+    /// MONITOR and MWAIT are there.
+    pub const MONITOR: u64 = 1 << 18;
+    /// What it is after reset: these, and fast strings.
+    pub(crate) const RESET: u64 = MONITOR | 1;
+}
+
+/// IA32_MISC_ENABLE: what may be written (fast strings, MONITOR, and bits without effect here).
 const MISC_ENABLE: u64 = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 16 | 1 << 18 | 1 << 22 | 1 << 34;
 
 impl System {

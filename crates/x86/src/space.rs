@@ -17,6 +17,11 @@ pub trait Space: Memory {
     /// The 8 bytes at physical address `pa`, a multiple of 8; 0 in the process machine.
     fn load_physical(&self, pa: u64) -> u64;
 
+    /// Watches for writes to the line of memory at `va`, and yields its physical address.
+    fn monitor(&mut self, _va: u64) -> Option<u64> {
+        None
+    }
+
     /// Goes over to what is known of the pages of process-context identifier `pcid`.
     fn enter(&mut self, _pcid: u64) {}
 
@@ -53,6 +58,11 @@ impl Space for Paged<Walker> {
 
     fn load_physical(&self, pa: u64) -> u64 {
         self.phys().load(pa)
+    }
+
+    fn monitor(&mut self, va: u64) -> Option<u64> {
+        let pa = self.physical(va)?;
+        self.phys().monitor(pa)
     }
 
     fn enter(&mut self, pcid: u64) {

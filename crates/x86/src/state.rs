@@ -3,7 +3,7 @@
 use crate::cpuid::Identity;
 use crate::fpu::Fpu;
 use crate::mode::{self, Class};
-use crate::registers::{Devices, cr0, cr4, efer};
+use crate::registers::{Devices, cr0, cr4, efer, misc_enable};
 use crate::segment::{CS, SS, Segment, Table, attribute};
 use crate::{flags, registers, space};
 use mynah_ir::{Slot, SlotInfo, SlotSet, Ty};
@@ -143,6 +143,8 @@ pub struct System {
     pub shadow_pc: Option<u64>,
     /// An NMI is being handled: there is no other until IRET.
     pub nmi_blocked: bool,
+    /// The line of physical memory that the last MONITOR named.
+    pub monitored: Option<u64>,
     /// The machine holds an interrupt that waits for IF, or for the end of a shadow: the vCPU asks
     /// for attention when it could be delivered.
     pub interrupt_waiting: bool,
@@ -594,7 +596,7 @@ impl System {
             tsc_adjust: 0,
             pat: PAT_RESET,
             spec_ctrl: 0,
-            misc_enable: 1,
+            misc_enable: misc_enable::RESET,
             mtrr_default: 0,
             mtrr_fixed: [0; 11],
             mtrr_variable: [0; 16],
@@ -604,6 +606,7 @@ impl System {
             due: None,
             shadow_pc: None,
             nmi_blocked: false,
+            monitored: None,
             interrupt_waiting: false,
             identity: Identity::default(),
             devices: None,

@@ -214,6 +214,8 @@ impl Machine {
             Outcome::Pc => Ok(None),
             Outcome::Fault(fault) => deliver(&mut self.cpu, Event::Fault(fault)).map(|()| None),
             Outcome::Trap(trap) if trap.code == trap::HALT => Ok(Some(Ended::Halted)),
+            // It may end at once.
+            Outcome::Trap(trap) if trap.code == trap::WAIT => Ok(None),
             Outcome::Trap(trap) => deliver(&mut self.cpu, Event::Trap(trap)).map(|()| None),
         }
     }

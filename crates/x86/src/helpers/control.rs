@@ -350,6 +350,39 @@ pub(super) extern "C" fn invlpg<M: Space>(cpu: &mut Cpu<X86<M>>, va: u64, _: u64
     0
 }
 
+pub(super) extern "C" fn monitor<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    at: u64,
+    extensions: u64,
+    _: u64,
+) -> u64 {
+    let done = has_monitor(cpu, extensions, 0).and_then(|()| {
+        cpu.memory.load::<u8>(at)?;
+        cpu.state.system.monitored = cpu.memory.monitor(at);
+        Ok(0)
+    });
+    answer(cpu, done)
+}
+
+pub(super) extern "C" fn check_wait<M: Space>(
+    cpu: &mut Cpu<X86<M>>,
+    extensions: u64,
+    _: u64,
+    _: u64,
+) -> u64 {
+    let done = has_monitor(cpu, extensions, 1).map(|()| 0);
+    answer(cpu, done)
+}
+
+/// Whether MONITOR and MWAIT are there, and no `extensions` but `known` are asked for.
+fn has_monitor<M: Space>(cpu: &Cpu<X86<M>>, extensions: u64, known: u64) -> Result<()> {
+    match cpu.state.has_monitor() {
+        false => Err(UD),
+        true if extensions & !known != 0 => Err(GP),
+        true => Ok(()),
+    }
+}
+
 pub(super) extern "C" fn invpcid<M: Space>(
     cpu: &mut Cpu<X86<M>>,
     kind: u64,

@@ -209,6 +209,10 @@ helpers! {
     WriteBase "write_base" = control::write_base, reads NONE, writes SEGMENTS, Faults;
     /// INVLPG of `a`.
     Invlpg "invlpg" = control::invlpg, reads NONE, writes NONE, Changes;
+    /// MONITOR of the line at `a`, with the extensions `b`; #UD, #GP.
+    Monitor "monitor" = control::monitor, reads NONE, writes NONE, Faults;
+    /// Whether MWAIT is there and has the extensions `a`; #UD, #GP.
+    CheckWait "check_wait" = control::check_wait, reads NONE, writes NONE, Faults;
     /// INVPCID of kind `a` with the descriptor at `b`.
     Invpcid "invpcid" = control::invpcid, reads NONE, writes NONE, Faults;
     /// XGETBV of `a`.

@@ -8,9 +8,9 @@ use crate::helpers::control::{Base, SystemWord};
 use crate::helpers::segment::Inquiry;
 use crate::state::{R11, RAX, RCX, RDX};
 use crate::{mode, trap};
-use iced_x86::{Mnemonic, Register};
-
+use iced_x86::{Code, Mnemonic, Register};
 use mynah_ir::{End, Ty, V};
+use mynah_mem::Access;
 
 pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     if !l.is(mode::SYSTEM) {
@@ -40,7 +40,8 @@ fn refused(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     let known = matches!(
         mnemonic,
         Cli | Sti | Sgdt | Sidt | Sldt | Str | Smsw | Rdpmc | In | Out | Sysret | Sysretq | Sysexit
-    ) || is_privileged(mnemonic) && !matches!(mnemonic, Stac | Clac | Xsetbv)
+    ) || is_privileged(mnemonic)
+        && !matches!(mnemonic, Stac | Clac | Xsetbv | Monitor | Mwait)
         || mnemonic == Sysexitq;
     match mnemonic {
         // No descriptor can be looked up: every selector is one that may not be used.
@@ -56,8 +57,6 @@ fn refused(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
     known
 }
 
-/// MONITOR and MWAIT are not among them: CPUID does not report them, and they are #UD. A store that
-/// wakes a vCPU would have to be watched for, where an interrupt wakes one that halts at once.
 fn is_privileged(mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
     matches!(
@@ -79,6 +78,8 @@ fn is_privileged(mnemonic: Mnemonic) -> bool {
             | Stac
             | Clac
             | Xsetbv
+            | Monitor
+            | Mwait
     )
 }
 
@@ -86,6 +87,23 @@ fn privileged(l: &mut Lift<'_>, mnemonic: Mnemonic) {
     use Mnemonic::*;
     match mnemonic {
         Hlt => l.trap(trap::HALT, 0),
+        Monitor => {
+            let offset = match l.insn.code() {
+                Code::Monitorw => l.part(RAX, Ty::I16).zext(Ty::I64),
+                Code::Monitord => l.part(RAX, Ty::I32).zext(Ty::I64),
+                _ => l.get(RAX),
+            };
+            let segment = match l.insn.segment_prefix() {
+                Register::None => Register::DS,
+                named => named,
+            };
+            let address = l.linear(segment, offset, 1, || Access::Read);
+            l.call(Id::Monitor, &[address, l.part(RCX, Ty::I32)]);
+        }
+        Mwait => {
+            l.call(Id::CheckWait, &[l.part(RCX, Ty::I32)]);
+            l.trap(trap::WAIT, 0);
+        }
         // Caches are not modelled.
         Invd | Wbinvd | Wbnoinvd => {}
         Clts => {

@@ -91,6 +91,8 @@ impl Bench {
         match event {
             Event::Breakpoint => return Ok(self.stop(End::At)),
             Event::Trap(trap) if trap.code == trap::HALT => return Ok(self.stop(End::Halt)),
+            // It may end at once.
+            Event::Trap(trap) if trap.code == trap::WAIT => {}
             Event::Trap(trap) => events::deliver(cpu, events::Event::Trap(trap))?,
             Event::Fault(fault) => events::deliver(cpu, events::Event::Fault(fault))?,
             Event::Attention => match events::attend(cpu)? {
