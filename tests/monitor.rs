@@ -75,6 +75,22 @@ fn the_monitor_answers_over_a_socket() {
 }
 
 #[test]
+fn quit_is_heard_while_the_machine_is_reset() {
+    let path = socket("quit");
+    let address = format!("unix:{}", path.display());
+    for turn in 0..10 {
+        let mut machine = Machine::carried(&["--monitor", &address]);
+        machine.wait_for("Type `help`");
+        let mut monitor = Monitor::connect(&path);
+        monitor.tell("system_reset").expect("it listens");
+        // Sooner or later in the course of it.
+        std::thread::sleep(Duration::from_millis(turn));
+        monitor.tell("quit").expect("it listens");
+        assert!(machine.wait().success());
+    }
+}
+
+#[test]
 fn the_terminal_changes_to_the_monitor_and_back() {
     let mut machine = Machine::carried(&[]);
     // The prompt comes last: nothing of the guest's is between the monitor's words.

@@ -351,10 +351,12 @@ impl Board {
         self.lapics[number].acknowledge()
     }
 
-    /// Ends the machine. Only the first reason counts.
+    /// Ends the machine. Only the first reason counts, but for a reset: who wants the machine to end
+    /// wants no other one.
     pub(crate) fn end(&self, end: End) {
         let mut known = self.end.lock();
-        if known.is_none() {
+        let asked = matches!(end, End::Quit | End::Signal(_));
+        if known.is_none() || *known == Some(End::Reset) && asked {
             *known = Some(end);
             self.ended.notify_all();
         }

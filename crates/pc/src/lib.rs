@@ -187,14 +187,15 @@ impl Machine {
             board.end(End::Quit);
             started.open(None);
         }
-        let end = board.wait();
+        board.wait();
         console.disconnect();
         control.disconnect();
         for thread in threads {
             let _ = thread.join();
         }
         drop(terminal);
-        made.map(|()| end)
+        // The user may have asked for the end while the guest did for a reset.
+        made.map(|()| board.wait())
     }
 
     /// Makes the machine's threads, which wait for `started`.

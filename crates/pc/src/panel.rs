@@ -10,6 +10,7 @@ use mynah_debug::{Address, Control, Listener, Stream, Switch};
 use parking_lot::Mutex;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 /// The switches of a machine, or of one machine after the other.
 pub struct Panel {
@@ -81,11 +82,20 @@ impl Drop for Panel {
     }
 }
 
+/// How long a command waits for a machine that is being reset.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What the monitor answers to a command.
 pub(crate) fn command(control: &Control<Guest>, line: &str) -> String {
-    match control.machine() {
-        Some(machine) => machine.command(line).unwrap_or_default(),
-        None => "The machine is being reset: try again.\n".to_owned(),
+    let begun = Instant::now();
+    loop {
+        match control.machine() {
+            Some(machine) => return machine.command(line).unwrap_or_default(),
+            None if begun.elapsed() > PATIENCE => {
+                return "The machine is being reset: try again.\n".to_owned();
+            }
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
     }
 }
 
