@@ -3,7 +3,7 @@
 
 use crate::archive::Archive;
 use crate::machine::Machine;
-use crate::machine::guests::{guest, host, scratch};
+use crate::machine::guests::{foreign_guest, guest, host, scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -36,8 +36,11 @@ fn linux(vcpus: &str, options: &[&str]) {
     let (Some(kernel), Some(busybox)) = (guest("vmlinuz-cloud"), guest("bin/busybox")) else {
         return;
     };
-    let (kernel, initrd) = (kernel.display().to_string(), ram_disk(&busybox));
-    let initrd = initrd.display().to_string();
+    boot(&kernel, &ram_disk(&busybox), vcpus, options);
+}
+
+fn boot(kernel: &Path, initrd: &Path, vcpus: &str, options: &[&str]) {
+    let (kernel, initrd) = (kernel.display().to_string(), initrd.display().to_string());
     let mut all = vec!["--kernel", &kernel, "--initrd", &initrd, "--memory", "192M"];
     all.extend(["--smp", vcpus, "--append", "console=ttyS0 panic=-1"]);
     all.extend(options);
@@ -111,6 +114,14 @@ fn linux_boots_on_tier_0() {
 #[test]
 fn linux_boots_with_two_vcpus() {
     linux("2", &[]);
+}
+
+#[test]
+fn the_32_bit_kernel_boots() {
+    let found = (foreign_guest("vmlinuz-686"), foreign_guest("busybox-i386"));
+    let (Some(kernel), Some(busybox)) = found else { return };
+    let initrd = Archive::system(&busybox, INIT).write(scratch("boot-686.img"));
+    boot(&kernel, &initrd, "1", &[]);
 }
 
 #[test]

@@ -17,6 +17,15 @@ pub(crate) fn guest(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The same for a file of another architecture's packages, which not every mirror of packages has.
+pub(crate) fn foreign_guest(name: &str) -> Option<PathBuf> {
+    let file = folder().join(name);
+    if !file.exists() {
+        let _ = writeln!(std::io::stderr(), "no {name}: left out");
+    }
+    file.exists().then_some(file)
+}
+
 fn folder() -> PathBuf {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     tmp.parent().unwrap_or(tmp).join("guests")

@@ -93,9 +93,62 @@ const PROGRAMS: &[Program] = &[
     Program { name: "riscv64-linux-gnu-gcc", packages: &[] },
 ];
 
-/// Kernels that are booted: their names here, and the packages that depend on the newest of each.
-const KERNELS: &[(&str, &str)] =
-    &[("vmlinuz-cloud", "linux-image-cloud-amd64"), ("vmlinuz-generic", "linux-image-amd64")];
+/// A kernel that is booted: its name here, and the package that depends on the newest.
+struct Kernel {
+    name: &'static str,
+    package: &'static str,
+    source: Source,
+}
+
+const KERNELS: &[Kernel] = &[
+    Kernel { name: "vmlinuz-cloud", package: "linux-image-cloud-amd64", source: Source::Host },
+    Kernel { name: "vmlinuz-generic", package: "linux-image-amd64", source: Source::Host },
+    Kernel { name: "vmlinuz-686", package: "linux-image-686", source: Source::I386 },
+];
+
+/// Whose packages are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The host's.
+    Host,
+    /// Those of Debian for 32-bit processors, whose lists are kept apart from the host's.
+    I386,
+}
+
+impl Source {
+    /// One of APT's tools, for these packages.
+    fn apt(self, tool: &str) -> Command {
+        let mut command = Command::new(tool);
+        if self == Source::I386 {
+            let lists = Source::lists();
+            let option = |name: &str, value: &Path| format!("{name}={}", value.display());
+            command.args(["-o", "APT::Architecture=i386", "-o", "APT::Architectures=i386"]);
+            command.args(["-o", "Dir::State::status=/dev/null"]);
+            command.args(["-o", &option("Dir::State::lists", &lists.join("lists"))]);
+            command.args(["-o", &option("Dir::Cache", &lists.join("cache"))]);
+        }
+        command
+    }
+
+    fn lists() -> PathBuf {
+        folder().join("i386-apt")
+    }
+
+    /// Fetches the lists of packages, if they are not the host's and are not there.
+    fn update(self) -> Result<(), String> {
+        let lists = Source::lists();
+        if self == Source::Host || lists.exists() {
+            return Ok(());
+        }
+        for folder in ["lists/partial", "cache/archives/partial"] {
+            let folder = lists.join(folder);
+            fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        }
+        // Some of the lists may be missing; whether those that count are there is seen later.
+        let _ = shell::output(self.apt("apt-get").arg("update"));
+        Ok(())
+    }
+}
 
 /// A file or folder of a package, which is linked under a name.
 struct Medium {
@@ -103,6 +156,10 @@ struct Medium {
     package: &'static str,
     path: &'static str,
 }
+
+/// BusyBox for the 32-bit kernel.
+const BUSYBOX_I386: Medium =
+    Medium { name: "busybox-i386", package: "busybox-static", path: "bin/busybox" };
 
 /// The Debian installer's folder in its package.
 macro_rules! installer {
@@ -198,11 +255,15 @@ pub(crate) fn collect() -> Result<Guests, String> {
     if let Some(python) = guests.get("python3") {
         let _ = python_tests(python, &unpacked).inspect_err(|e| missing.push(e.clone()));
     }
-    for (name, package) in KERNELS {
-        match kernel(name, package) {
-            Ok(place) => println!("guests: {name:22} {}", place.display()),
+    for kernel in KERNELS {
+        match find_kernel(kernel) {
+            Ok(place) => println!("guests: {:22} {}", kernel.name, place.display()),
             Err(e) => missing.push(e),
         }
+    }
+    match busybox_i386() {
+        Ok(place) => println!("guests: {:22} {}", BUSYBOX_I386.name, place.display()),
+        Err(e) => missing.push(e),
     }
     for medium in MEDIA {
         match find_medium(medium, &unpacked) {
@@ -235,17 +296,19 @@ fn python_tests(python: &Path, unpacked: &Path) -> Result<(), String> {
     if Path::new("/").join(&file).exists() || unpacked.join(&file).exists() {
         return Ok(());
     }
-    unpack("python's tests", &[&format!("libpython{version}-testsuite")], unpacked)
+    let tests = format!("libpython{version}-testsuite");
+    unpack("python's tests", &[&tests], unpacked, Source::Host)
 }
 
-/// The kernel of the package that `package` depends on, linked as `name`.
-fn kernel(name: &str, package: &str) -> Result<PathBuf, String> {
+/// The kernel, linked under its name.
+fn find_kernel(&Kernel { name, package, source }: &Kernel) -> Result<PathBuf, String> {
     let link = folder().join(name);
     if link.exists() {
         return Ok(link);
     }
     let failed = |e: &dyn std::fmt::Display| format!("{name:22} missing: {e}");
-    let depends = shell::output(Command::new("apt-cache").args(["depends", package]));
+    source.update()?;
+    let depends = shell::output(source.apt("apt-cache").args(["depends", package]));
     let depends = depends.map_err(|e| failed(&e))?;
     let depends = String::from_utf8_lossy(&depends).into_owned();
     let image = depends
@@ -255,7 +318,7 @@ fn kernel(name: &str, package: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| failed(&format!("{package} names no kernel")))?;
     let root = folder().join(name.to_owned() + ".root");
     fs::create_dir_all(&root).map_err(|e| failed(&e))?;
-    unpack(name, &[image], &root)?;
+    unpack(name, &[image], &root, source)?;
     let boot = root.join("boot");
     let file = fs::read_dir(&boot)
         .map_err(|e| failed(&e))?
@@ -269,13 +332,29 @@ fn kernel(name: &str, package: &str) -> Result<PathBuf, String> {
 
 /// The medium, which is the host's or is fetched, linked under its name.
 fn find_medium(medium: &Medium, unpacked: &Path) -> Result<PathBuf, String> {
-    let failed = |e: &dyn std::fmt::Display| format!("{:22} missing: {e}", medium.name);
     let place = unpacked.join(medium.path);
     let host = Path::new("/").join(medium.path);
     let place = if host.exists() { host } else { place };
     if !place.exists() {
-        unpack(medium.name, &[medium.package], unpacked)?;
+        unpack(medium.name, &[medium.package], unpacked, Source::Host)?;
     }
+    link_medium(medium, place)
+}
+
+fn busybox_i386() -> Result<PathBuf, String> {
+    let medium = &BUSYBOX_I386;
+    let root = folder().join("busybox-i386.root");
+    let place = root.join(medium.path);
+    if !place.exists() {
+        Source::I386.update()?;
+        unpack(medium.name, &[medium.package], &root, Source::I386)?;
+    }
+    link_medium(medium, place)
+}
+
+/// Links `place` under the medium's name.
+fn link_medium(medium: &Medium, place: PathBuf) -> Result<PathBuf, String> {
+    let failed = |e: &dyn std::fmt::Display| format!("{:22} missing: {e}", medium.name);
     if !place.exists() {
         return Err(failed(&format!("{} does not hold it", medium.package)));
     }
@@ -291,13 +370,13 @@ fn fetch(program: &Program, unpacked: &Path) -> Result<PathBuf, String> {
     if program.packages.is_empty() {
         return Err(format!("{name:22} missing: the host has none"));
     }
-    unpack(name, program.packages, unpacked)?;
+    unpack(name, program.packages, unpacked, Source::Host)?;
     unpacked_program(unpacked, name)
         .ok_or_else(|| format!("{name:22} missing: its packages do not hold it"))
 }
 
 /// Downloads and unpacks packages that hold `name`.
-fn unpack(name: &str, packages: &[&str], unpacked: &Path) -> Result<(), String> {
+fn unpack(name: &str, packages: &[&str], unpacked: &Path, source: Source) -> Result<(), String> {
     for tool in ["apt-get", "dpkg-deb"] {
         if shell::find(tool).is_none() {
             return Err(format!("{name:22} missing: the host has neither it nor {tool}"));
@@ -306,7 +385,7 @@ fn unpack(name: &str, packages: &[&str], unpacked: &Path) -> Result<(), String> 
     let downloads = folder().join("downloads").join(name);
     let failed = |e: &dyn std::fmt::Display| format!("{name:22} missing: {e}");
     fs::create_dir_all(&downloads).map_err(|e| failed(&e))?;
-    let mut download = Command::new("apt-get");
+    let mut download = source.apt("apt-get");
     download.arg("download").arg("-q").args(packages).current_dir(&downloads);
     shell::output(&mut download).map_err(|e| failed(&e))?;
     for package in fs::read_dir(&downloads).map_err(|e| failed(&e))?.flatten() {
