@@ -37,14 +37,14 @@ pub struct Config {
     pub threshold: u32,
     /// Bytes of memory for compiled code; it is flushed when it is full.
     pub code_cache: usize,
-    /// Blocks (about 1 KiB each) that may be translated before all are forgotten and freed; a
-    /// sixteenth of that if their code is gone.
+    /// Bytes of memory for translations of blocks before all are forgotten and freed; a sixteenth of
+    /// that if the blocks are gone. Compiled code is not among them.
     pub translations: usize,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { tier: Tier::Auto, threshold: 2400, code_cache: 256 << 20, translations: 1 << 20 }
+        Config { tier: Tier::Auto, threshold: 2400, code_cache: 256 << 20, translations: 1 << 30 }
     }
 }
 

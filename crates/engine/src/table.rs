@@ -90,6 +90,11 @@ impl<G: Guest> Translation<G> {
         }
     }
 
+    /// Bytes of memory that it takes, about.
+    fn bytes(&self) -> usize {
+        size_of_val(self) + self.code.bytes() + self.compare.as_ref().map_or(0, |bytes| bytes.len())
+    }
+
     pub(crate) fn key(&self) -> BlockKey {
         self.code.key
     }
@@ -156,7 +161,8 @@ pub(crate) struct Table<G: Guest> {
     pub(crate) breakpoints: Arc<HashSet<u64>>,
     /// All translations of this generation, retired or not.
     owned: Vec<Leaked<Translation<G>>>,
-    /// How many of them are retired.
+    /// The bytes of all of them, and of those that are retired.
+    bytes: usize,
     retired: usize,
 }
 
@@ -167,6 +173,7 @@ impl<G: Guest> Default for Table<G> {
             by_page: HashMap::new(),
             breakpoints: Arc::default(),
             owned: Vec::new(),
+            bytes: 0,
             retired: 0,
         }
     }
@@ -177,21 +184,22 @@ impl<G: Guest> Table<G> {
         self.by_key.get(&(key, at)).copied()
     }
 
-    /// Whether there are more than `most` translations, or more than a sixteenth of that are
-    /// retired: a new generation should begin.
+    /// Whether there are translations of more than `most` bytes, or retired ones of more than a
+    /// sixteenth of that: a new generation should begin.
     pub(crate) fn is_full(&self, most: usize) -> bool {
-        self.owned.len() > most || self.retired > most / 16
+        self.bytes > most || self.retired > most / 16
     }
 
     /// Yields the translations of this generation, all of which have been retired.
     pub(crate) fn take(&mut self) -> Vec<Leaked<Translation<G>>> {
-        self.retired = 0;
+        (self.bytes, self.retired) = (0, 0);
         std::mem::take(&mut self.owned)
     }
 
     pub(crate) fn insert(&mut self, translation: Translation<G>) -> &'static Translation<G> {
         let (translation, owned) = Leaked::new(translation);
         self.owned.push(owned);
+        self.bytes += translation.bytes();
         for part in translation.parts() {
             self.by_page.entry(part.start / PAGE).or_default().push(translation);
         }
@@ -248,9 +256,9 @@ impl<G: Guest> Table<G> {
                     }
                 }
             }
+            self.retired += translation.bytes();
             retired.push(translation.key().pc);
         }
-        self.retired += retired.len();
         retired
     }
 }

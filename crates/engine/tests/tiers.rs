@@ -121,7 +121,7 @@ fn translations_are_freed_under_running_vcpus() {
     mynah_mem::host::signal::install(None);
     let start = PROGRAM.0.as_ptr() as u64;
     for tier in [Tier::Interpreter, Tier::Compiler, Tier::Auto] {
-        let config = Config { tier, threshold: 5, translations: 40, ..Config::default() };
+        let config = Config { tier, threshold: 5, translations: 16 << 10, ..Config::default() };
         let engine = Engine::<RiscV>::new(config, Arc::new(Bytes)).expect("there is memory");
         let running = AtomicUsize::new(3);
         std::thread::scope(|scope| {

@@ -183,6 +183,12 @@ impl<G: Guest> Code<G> {
         std::ptr::with_exposed_provenance(steps)
     }
 
+    /// Bytes of memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        let Faults { pcs, recover } = &*self.faults;
+        self.layout().size() + size_of_val(&**pcs) + size_of_val(&**recover)
+    }
+
     /// The ways out to known addresses, in the order of the block's exits; those of its end last.
     pub fn links(&self) -> &[Link<G>] {
         // SAFETY: `new` put that many there.
