@@ -59,8 +59,14 @@ int main(void) {
     printf("alarm %u", alarm(100));
     printf(" %u\n", alarm(0));
     struct itimerval soon = {{0, 0}, {0, 5000}}, left;
+    // Blocked until it is waited for, so that it cannot come before.
+    sigset_t alarm_only, before;
+    sigemptyset(&alarm_only);
+    sigaddset(&alarm_only, SIGALRM);
+    sigprocmask(SIG_BLOCK, &alarm_only, &before);
     setitimer(ITIMER_REAL, &soon, 0);
-    while (!alarms) pause();
+    while (!alarms) sigsuspend(&before);
+    sigprocmask(SIG_SETMASK, &before, 0);
     getitimer(ITIMER_REAL, &left);
     printf("itimer %d left %ld\n", alarms, (long)left.it_value.tv_usec);
     signal(SIGVTALRM, on_alarm);

@@ -52,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// What machine is made, and what it starts.
 #[derive(Clone, Debug)]
@@ -263,6 +264,20 @@ impl Machine {
         self.engine.stats()
     }
 }
+
+impl Drop for Machine {
+    /// Waits for commands of the monitor that are still being answered: they hold the board, and the
+    /// board its disks, which another machine may want.
+    fn drop(&mut self) {
+        let begun = Instant::now();
+        while Arc::strong_count(&self.board) > 1 && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// How long a machine that is taken apart waits for who still looks at it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What vCPUs are told when they start.
 #[derive(Clone, Copy)]
