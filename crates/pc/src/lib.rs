@@ -98,6 +98,9 @@ impl Machine {
     /// and has a small prompt on the serial port. Its sources are in this crate's folder `guest`.
     pub const GUEST: &[u8] = include_bytes!("../guest/guest.elf");
 
+    /// Who holds the board once everybody else has let go: the machine, and who waits for that.
+    const HOLDERS: usize = 2;
+
     /// Makes the machine and puts what it starts into its memory.
     ///
     /// # Errors
@@ -195,7 +198,13 @@ impl Machine {
             let _ = thread.join();
         }
         drop(terminal);
-        // The user may have asked for the end while the guest did for a reset.
+        // Commands of the user that are still being answered hold the board, and the board its disks,
+        // which another machine may want.
+        let begun = Instant::now();
+        while Arc::strong_count(&board) > Machine::HOLDERS && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Such a command may have asked for the end while the guest did for a reset.
         made.map(|()| board.wait())
     }
 
@@ -265,18 +274,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
-    /// Waits for commands of the monitor that are still being answered: they hold the board, and the
-    /// board its disks, which another machine may want.
-    fn drop(&mut self) {
-        let begun = Instant::now();
-        while Arc::strong_count(&self.board) > 1 && begun.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// How long a machine that is taken apart waits for who still looks at it.
+/// How long a machine that has ended waits for who still looks at it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What vCPUs are told when they start.
