@@ -124,7 +124,7 @@ pub(crate) enum Way {
 
 /// INC or DEC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
+pub(crate) enum Step {
     Up,
     Down,
 }
@@ -302,14 +302,14 @@ impl<'b> Lift<'b> {
         self.lifter.flags = known.map(V::value);
     }
 
-    /// Sets the flags that `new`, a sum or a difference of 1 that is `result`, describes, but for CF,
-    /// which stays.
-    pub(crate) fn flags_but_cf(&mut self, new: Flags<V<'b>>, result: V<'b>) {
+    /// Sets the flags of INC or DEC, which makes `result` of `a`.
+    pub(crate) fn flags_of_step(&mut self, way: Step, a: V<'b>, result: V<'b>) {
         let old = self.known_flags();
         if let Some(cf) = self.positive(old, Cond::B) {
+            let one = self.iconst(a.ty(), 1);
+            let new = if way == Step::Up { add(a, one) } else { sub(a, one) };
             return self.flags(new.with_cf(cf));
         }
-        let way = if matches!(new.base, Base::Sum { .. }) { Step::Up } else { Step::Down };
         let step = match way {
             Step::Up => INC,
             Step::Down => DEC,

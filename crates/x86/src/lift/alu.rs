@@ -1,7 +1,7 @@
 //! Binary arithmetic and logic (SDM 1 7.3.2 and 7.3.3).
 
 use super::{DEST, Lift, SRC};
-use crate::flags;
+use crate::flags::{self, Step};
 use iced_x86::Mnemonic;
 use mynah_ir::Rmw;
 
@@ -46,12 +46,12 @@ pub(super) fn lift(l: &mut Lift<'_>, mnemonic: Mnemonic) -> bool {
         Mnemonic::Inc => {
             let one = l.iconst(l.ty(DEST), 1);
             let (a, r) = l.rmw(DEST, Rmw::Add, one);
-            l.flags_but_cf(flags::add(a, one), r);
+            l.flags_of_step(Step::Up, a, r);
         }
         Mnemonic::Dec => {
             let one = l.iconst(l.ty(DEST), 1);
             let (a, r) = l.rmw(DEST, Rmw::Sub, one);
-            l.flags_but_cf(flags::sub(a, one), r);
+            l.flags_of_step(Step::Down, a, r);
         }
         Mnemonic::Neg => {
             let zero = l.iconst(l.ty(DEST), 0);
