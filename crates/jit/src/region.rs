@@ -2,11 +2,12 @@
 //!
 //! A slot is *dirty* where its variable may be newer than its place in the state. Every point at
 //! which the state must be complete (an access that may fault, an exit, a helper) stores the dirty
-//! slots. A slot that is dirty on one way to a block counts as dirty there: its variable holds the
+//! slots; accesses of the system machine's loops do so out of line ([`is_lazy`]). A slot that is dirty on one way to a block counts as dirty there: its variable holds the
 //! current value on every way, so storing it is never wrong.
 
 use mynah_guest::Guest;
 use mynah_ir::{Block, End, Inst, Op, Slot, SlotSet};
+use mynah_mem::Memory;
 use std::collections::HashMap;
 
 /// The most blocks a unit may have.
@@ -77,19 +78,41 @@ pub(crate) fn targets(end: &End) -> impl Iterator<Item = u64> {
     a.into_iter().chain(b)
 }
 
-/// Slots that must be in memory before `inst`, as far as they are dirty, and slots whose variables
-/// it makes stale.
-pub(crate) fn sync<G: Guest>(inst: &Inst) -> (SlotSet, SlotSet) {
-    match inst.op {
-        Op::Load | Op::Store | Op::Rmw | Op::Cas => (SlotSet::ALL, SlotSet::EMPTY),
+/// What an operation has to do with the state in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sync {
+    /// Slots that are to be in memory, if they are dirty: before the operation, or where it leaves
+    /// the unit.
+    pub(crate) needed: SlotSet,
+    /// Those of them that are stored before it in any case.
+    pub(crate) stored: SlotSet,
+    /// Slots whose variables it makes stale.
+    pub(crate) stale: SlotSet,
+}
+
+/// What `inst` has to do with the state in memory; `lazily` as [`is_lazy`] says of its unit.
+pub(crate) fn sync<G: Guest>(inst: &Inst, lazily: bool) -> Sync {
+    let (needed, stored, stale) = match inst.op {
+        Op::Load | Op::Store | Op::Rmw | Op::Cas => {
+            let stored = if lazily { SlotSet::EMPTY } else { SlotSet::ALL };
+            (SlotSet::ALL, stored, SlotSet::EMPTY)
+        }
         Op::Call => {
             let helper = &G::HELPERS[inst.imm as usize];
             let before =
                 if helper.faults { SlotSet::ALL } else { helper.reads.union(helper.writes) };
-            (before, helper.writes)
+            (before, before, helper.writes)
         }
-        _ => (SlotSet::EMPTY, SlotSet::EMPTY),
-    }
+        _ => (SlotSet::EMPTY, SlotSet::EMPTY, SlotSet::EMPTY),
+    };
+    Sync { needed, stored, stale }
+}
+
+/// Whether the accesses of a unit store the state only where they leave it: in the system machine,
+/// where that is out of line at each of them, if the unit has a loop. Its code is then longer, and
+/// faster.
+pub(crate) fn is_lazy<G: Guest>(flows: &[Flow]) -> bool {
+    G::Memory::PAGED && flows.iter().any(|flow| flow.is_loop)
 }
 
 /// Analyses the unit.
@@ -98,11 +121,12 @@ pub(crate) fn analyse<G: Guest>(blocks: &[&Block], shape: &Shape) -> Vec<Flow> {
         |block: &&Block| Flow { successors: shape.successors(&block.end), ..Flow::default() };
     let mut flows: Vec<Flow> = blocks.iter().map(flow).collect();
     mark_loops(&mut flows);
+    let lazily = is_lazy::<G>(&flows);
     let mut changed = true;
     while changed {
         changed = false;
         for i in 0..blocks.len() {
-            let out = dirty_after::<G>(blocks[i], flows[i].dirty);
+            let out = dirty_after::<G>(blocks[i], flows[i].dirty, lazily);
             for s in flows[i].successors.clone() {
                 let dirty = flows[s].dirty.union(out);
                 changed |= dirty != flows[s].dirty;
@@ -116,7 +140,7 @@ pub(crate) fn analyse<G: Guest>(blocks: &[&Block], shape: &Shape) -> Vec<Flow> {
         for i in (0..blocks.len()).rev() {
             let after = flows[i].successors.iter().map(|&s| flows[s].live);
             let after = after.fold(SlotSet::EMPTY, SlotSet::union);
-            let live = live_before::<G>(blocks[i], flows[i].dirty, after);
+            let live = live_before::<G>(blocks[i], flows[i].dirty, after, lazily);
             changed |= live != flows[i].live;
             flows[i].live = live;
         }
@@ -153,10 +177,9 @@ fn mark_loops(flows: &mut [Flow]) {
     }
 }
 
-fn dirty_after<G: Guest>(block: &Block, mut dirty: SlotSet) -> SlotSet {
+fn dirty_after<G: Guest>(block: &Block, mut dirty: SlotSet, lazily: bool) -> SlotSet {
     for inst in &block.insts {
-        let (before, _) = sync::<G>(inst);
-        dirty = dirty.minus(before);
+        dirty = dirty.minus(sync::<G>(inst, lazily).stored);
         if inst.op == Op::Set {
             dirty.insert(Slot(inst.imm as u8));
         }
@@ -165,15 +188,15 @@ fn dirty_after<G: Guest>(block: &Block, mut dirty: SlotSet) -> SlotSet {
 }
 
 /// Slots whose variables the block, or what follows with `after` live, uses before defining them.
-fn live_before<G: Guest>(block: &Block, dirty: SlotSet, after: SlotSet) -> SlotSet {
+fn live_before<G: Guest>(block: &Block, dirty: SlotSet, after: SlotSet, lazily: bool) -> SlotSet {
     let mut defined = SlotSet::EMPTY;
     // A loop header's poll stores what is dirty.
     let mut used = dirty;
     let mut now = dirty;
     for inst in &block.insts {
-        let (before, stale) = sync::<G>(inst);
-        used = used.union(now.intersection(before).minus(defined));
-        now = now.minus(before);
+        let Sync { needed, stored, stale } = sync::<G>(inst, lazily);
+        used = used.union(now.intersection(needed).minus(defined));
+        now = now.minus(stored);
         defined = defined.union(stale);
         let slot = Slot(inst.imm as u8);
         match inst.op {

@@ -85,8 +85,8 @@ fn mark_used<G: Guest>(block: &Block, mut needed: SlotSet, used: &mut [bool]) ->
                 true
             }
             Effect::Memory | Effect::Helper => {
-                let (before, stale) = region::sync::<G>(inst);
-                needed = needed.minus(stale).union(before);
+                let sync = region::sync::<G>(inst, false);
+                needed = needed.minus(sync.stale).union(sync.needed);
                 true
             }
             Effect::Float | Effect::Mark | Effect::Fence => true,

@@ -33,6 +33,7 @@ pub(crate) fn unit<G: Guest>(
     let mut b = FunctionBuilder::new(func, context);
     let shape = Shape::of(blocks);
     let flows = region::analyse::<G>(blocks, &shape);
+    let lazily = region::is_lazy::<G>(&flows);
     let start = b.create_block();
     let bodies = blocks.iter().map(|_| b.create_block()).collect();
     b.append_block_params_for_function_params(start);
@@ -50,6 +51,7 @@ pub(crate) fn unit<G: Guest>(
         bodies,
         shape,
         flows,
+        lazily,
         dirty: SlotSet::EMPTY,
         values: Vec::new(),
         sites: Vec::new(),
@@ -99,6 +101,8 @@ struct Lower<'f, G: Guest> {
     bodies: Vec<clif::Block>,
     shape: Shape,
     flows: Vec<Flow>,
+    /// [`region::is_lazy`].
+    lazily: bool,
     /// Slots whose variable may be newer than the state.
     dirty: SlotSet,
     /// Values of the block being lowered.
@@ -238,10 +242,10 @@ impl<G: Guest> Lower<'_, G> {
 
     /// Brings the state up to date before `inst`; yields the slots that it makes stale.
     fn sync(&mut self, inst: &Inst) -> SlotSet {
-        let (before, stale) = region::sync::<G>(inst);
-        self.write_back(before);
-        self.dirty = self.dirty.minus(before);
-        stale
+        let sync = region::sync::<G>(inst, self.lazily);
+        self.write_back(sync.stored);
+        self.dirty = self.dirty.minus(sync.stored);
+        sync.stale
     }
 
     // ── calls ────────────────────────────────────────────────────────────────────────────────
