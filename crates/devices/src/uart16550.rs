@@ -227,6 +227,11 @@ impl Uart16550 {
         self.state.received.len()
     }
 
+    /// Whether the guest has not asked for interrupts when there are characters.
+    pub fn is_polled(&self) -> bool {
+        self.state.ier & ier::ERBFI == 0
+    }
+
     /// Receives characters from outside: as many as there is room for. How many those were.
     pub fn receive(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.room());

@@ -75,8 +75,13 @@ impl Input {
         match self {
             Input::Uart(uart, firmware) => {
                 let mut uart = uart.lock();
-                let room = firmware.as_mut().map_or(usize::MAX, |f| f.room(Instant::now()));
-                let count = bytes.len().min(room.saturating_sub(uart.unread()));
+                // A BIOS polls.
+                let count = match firmware {
+                    Some(firmware) if uart.is_polled() => {
+                        firmware.portion(bytes.len(), uart.unread(), Instant::now())
+                    }
+                    _ => bytes.len(),
+                };
                 uart.receive(&bytes[..count])
             }
             Input::Keyboard(typist) => typist.take(bytes),

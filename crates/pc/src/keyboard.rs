@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// How long keys wait for a program that asks its BIOS for none, before another system is taken to
 /// have the keyboard: longer than a slow program works on a line.
 const FIRMWARE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a BIOS has to make keys of the characters that it has read.
+const UNDERWAY: Duration = Duration::from_millis(500);
 /// Between two keys that come at once, so that slow guests keep up.
 const PAUSE: Duration = Duration::from_millis(8);
 
@@ -144,6 +146,8 @@ pub(crate) struct FirmwareKeys {
     ram: Ram,
     /// Head and tail when the ring was first seen full, and when that was.
     full: Option<([u8; 4], Instant)>,
+    /// The tail when the last characters were given to the serial port, and when that was.
+    given: Option<(u16, Instant)>,
 }
 
 impl FirmwareKeys {
@@ -152,7 +156,7 @@ impl FirmwareKeys {
 
     /// Of a machine with a BIOS and this memory.
     pub(crate) fn new(ram: Ram) -> FirmwareKeys {
-        FirmwareKeys { ram, full: None }
+        FirmwareKeys { ram, full: None, given: None }
     }
 
     fn words(&self, pa: u64) -> Option<([u8; 4], [u16; 2])> {
@@ -171,6 +175,27 @@ impl FirmwareKeys {
         let used = (tail + size).wrapping_sub(head) % size;
         // A ring that is full leaves one place free.
         (inside(head) && inside(tail)).then_some((pointers, usize::from((size - used) / 2 - 1)))
+    }
+
+    /// How many of `count` characters the serial port, where `unread` wait to be read, may have now.
+    /// A BIOS reads all that are there, and makes keys of them a little later. So there are never
+    /// more than half of those that find room, and no others before one of them has become a key, or
+    /// cannot be expected to.
+    pub(crate) fn portion(&mut self, count: usize, unread: usize, now: Instant) -> usize {
+        let room = self.room(now);
+        let Some((_, [_, tail])) = self.words(FirmwareKeys::POINTERS) else { return count };
+        if room == usize::MAX {
+            return count;
+        }
+        let waits = self.given.is_some_and(|(then, at)| then == tail && now - at < UNDERWAY);
+        if unread > 0 || waits {
+            return 0;
+        }
+        let portion = count.min(room.div_ceil(2));
+        if portion > 0 {
+            self.given = Some((tail, now));
+        }
+        portion
     }
 
     /// How many keys that are typed now surely find room. A ring that stays full for long is
@@ -379,6 +404,32 @@ mod tests {
         assert_eq!(firmware.room(now + 2 * FIRMWARE_PATIENCE), 0);
         set(FirmwareKeys::POINTERS, [0x33, 0x1000]);
         assert_eq!(firmware.room(now), usize::MAX, "not within the ring");
+    }
+
+    #[test]
+    fn characters_wait_until_those_before_are_keys() {
+        let ram = Ram::flat(1 << 20).expect("memory");
+        let mut firmware = FirmwareKeys::new(ram.clone());
+        let now = Instant::now();
+        let set = |pa, words: [u16; 2]| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            ram.write(pa, &bytes).expect("it is memory");
+        };
+        assert_eq!(firmware.portion(40, 0, now), 40, "there is no ring");
+        set(FirmwareKeys::BOUNDS, [0x1e, 0x3e]);
+        set(FirmwareKeys::POINTERS, [0x1e, 0x1e]);
+        assert_eq!(firmware.portion(40, 3, now), 0, "some are unread");
+        assert_eq!(firmware.portion(40, 0, now), 7);
+        // They have been read, and are on their way.
+        assert_eq!(firmware.portion(33, 0, now), 0);
+        set(FirmwareKeys::POINTERS, [0x1e, 0x20]);
+        assert_eq!(firmware.portion(33, 0, now), 7);
+        // All of the first portion have arrived: the ring has room for the second.
+        set(FirmwareKeys::POINTERS, [0x1e, 0x2c]);
+        assert_eq!(firmware.portion(26, 0, now), 4);
+        assert_eq!(firmware.portion(22, 0, now), 0);
+        // Nothing became of them.
+        assert_eq!(firmware.portion(22, 0, now + UNDERWAY), 4);
     }
 
     #[test]
