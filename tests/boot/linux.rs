@@ -4,6 +4,7 @@
 use crate::archive::Archive;
 use crate::machine::Machine;
 use crate::machine::guests::{foreign_guest, guest, host, scratch};
+use crate::modules::Modules;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -47,6 +48,37 @@ fn boot(kernel: &Path, initrd: &Path, vcpus: &str, options: &[&str]) {
     let (output, status) = Machine::start(&all).finish();
     check(&output, vcpus);
     assert!(status.success(), "{status}: {output}");
+}
+
+#[test]
+fn linux_speaks_on_a_virtio_console() {
+    let found = (guest("vmlinuz-cloud"), guest("bin/busybox"), guest("vmlinuz-cloud.root/lib"));
+    let (Some(kernel), Some(busybox), Some(library)) = found else { return };
+    let modules = Modules::named(&library.join("modules"), &["virtio_pci", "virtio_console"]);
+    let init = format!(
+        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin\n{}\
+         mount -t devtmpfs dev /dev\n\
+         i=0; while [ ! -c /dev/hvc0 -a $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done\n\
+         exec </dev/hvc0 >/dev/hvc0 2>&1\n\
+         echo who is there; read name; echo hello, $name\nseq 1 2000\npoweroff -f\n",
+        modules.insert()
+    );
+    let mut archive = Archive::system(&busybox, &init);
+    modules.add_to(&mut archive);
+    let initrd = archive.write(scratch("hvc.img")).display().to_string();
+    let (kernel, serial) = (kernel.display().to_string(), scratch("hvc.serial"));
+    let serial = serial.display().to_string();
+    let options = ["--kernel", &kernel, "--initrd", &initrd, "--memory", "192M"];
+    let consoles = ["--virtio-console", "stdio", "--serial", &serial];
+    let mut machine = Machine::start(&[&options[..], &consoles].concat());
+    machine.wait_for("who is there");
+    machine.type_in("a mynah\r");
+    machine.wait_for("hello, a mynah");
+    let (output, status) = machine.finish();
+    assert!(status.success(), "{status}: {output}");
+    assert!(output.contains("\n1999\n2000\n"), "{output}");
+    let log = std::fs::read_to_string(serial).expect("the serial port's file");
+    assert!(log.contains("Linux version") && !output.contains("Linux version"));
 }
 
 /// What the first process does to see a vCPU go and come: one that is switched off waits by MONITOR

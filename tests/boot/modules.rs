@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const WANTED: [&str; 6] =
+/// Those for disks.
+const DISKS: [&str; 6] =
     ["virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "crc32c_generic", "ext4"];
 
 /// The modules, and those that they need.
@@ -17,11 +18,16 @@ pub(crate) struct Modules {
 }
 
 impl Modules {
-    /// Those of the kernel whose modules are below `folder`.
+    /// Those for disks, of the kernel whose modules are below `folder`.
     pub(crate) fn of(folder: &Path) -> Modules {
+        Modules::named(folder, &DISKS)
+    }
+
+    /// Those of these names.
+    pub(crate) fn named(folder: &Path, names: &[&str]) -> Modules {
         let mut modules = Modules { all: BTreeMap::new(), order: Vec::new() };
         find(folder, &mut modules.all);
-        WANTED.iter().for_each(|name| modules.want(name));
+        names.iter().for_each(|name| modules.want(name));
         modules
     }
 
@@ -54,13 +60,17 @@ impl Modules {
         }
     }
 
+    /// What loads them.
+    pub(crate) fn insert(&self) -> String {
+        let insert = |name: &String| format!("insmod /modules/{name}.ko\n");
+        self.order.iter().map(insert).collect()
+    }
+
     /// What loads them and waits for the disk.
     pub(crate) fn commands(&self) -> String {
-        let insert = |name: &String| format!("insmod /modules/{name}.ko\n");
-        let insert: String = self.order.iter().map(insert).collect();
         let wait = "i=0; while [ ! -b /dev/vda -a ! -b /dev/sda -a $i -lt 100 ]; do sleep 0.1; \
                     i=$((i+1)); done\n";
-        insert + wait
+        self.insert() + wait
     }
 }
 

@@ -64,6 +64,11 @@ pub(crate) struct Options {
     /// none with --display text]
     #[arg(long, value_name = "SERIAL", value_parser = serial)]
     serial: Option<Serial>,
+
+    /// Add a virtio console (hvc0 of Linux) that leads there: `stdio`, in place of the serial port,
+    /// or a file for what it says
+    #[arg(long, value_name = "SERIAL", value_parser = serial, default_value = "none")]
+    virtio_console: Serial,
     /// At the end, write a picture of the screen to FILE, in PNG format
     #[arg(long, value_name = "FILE")]
     screenshot: Option<PathBuf>,
@@ -284,15 +289,19 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let display = options.display.into();
-    let serial = match (&options.serial, display) {
-        (None, Display::None) => Serial::Stdio,
-        (None, Display::Text) => Serial::None,
-        (Some(Serial::Stdio), Display::Text) => {
-            crate::complain("the terminal is either the display or the serial port: --serial FILE");
-            return ExitCode::FAILURE;
-        }
-        (Some(serial), _) => serial.clone(),
+    let hvc = options.virtio_console == Serial::Stdio;
+    let is_taken = hvc || display == Display::Text;
+    let serial = match &options.serial {
+        None if is_taken => Serial::None,
+        None => Serial::Stdio,
+        Some(serial) => serial.clone(),
     };
+    if is_taken && serial == Serial::Stdio || hvc && display == Display::Text {
+        crate::complain(
+            "the terminal is either the display, the virtio console or the serial port: --serial FILE",
+        );
+        return ExitCode::FAILURE;
+    }
     let panel = match options.panel() {
         Ok(panel) => panel,
         Err(error) => {
@@ -312,6 +321,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             firmware_log: options.firmware_log.clone(),
             vga_firmware: options.vga_firmware.clone(),
             serial: serial.clone(),
+            virtio_console: options.virtio_console.clone(),
             display,
             kernel: options.kernel.clone(),
             initrd: options.initrd.clone(),

@@ -24,6 +24,7 @@ use mynah_devices::system_control::{
 };
 use mynah_devices::uart16550::Uart16550;
 use mynah_devices::vga::Vga;
+use mynah_devices::virtio;
 use mynah_guest::Ports;
 use mynah_mem::{Phys, Rights};
 use mynah_x86::TSC_HZ;
@@ -66,6 +67,8 @@ pub(crate) struct Board {
     maps: [Arc<Map>; 2],
     pub(crate) timers: Timers,
     pub(crate) uart: SharedUart,
+    /// What types into the virtio console, if there is one.
+    pub(crate) hvc: Option<virtio::Input>,
     pub(crate) keyboard: Arc<Mutex<I8042>>,
     pub(crate) vga: Arc<Mutex<Vga>>,
     pub(crate) lines: Vec<Arc<Line>>,
@@ -279,6 +282,7 @@ impl Board {
 
         let mut ide = Ide::new(&ram, [isa.end(irq::IDE1), isa.end(irq::IDE2)]);
         let net = options.net.clone();
+        let hvc = drives::attach_console(&options.virtio_console, &bus, &ram)?;
         let notes = drives::attach(&options.drives, net, &bus, &mut ide, &ram)?;
 
         let add = |range: &std::ops::Range<u64>, offset, device: Shared| {
@@ -330,6 +334,7 @@ impl Board {
             ports: Arc::new(PortSpace(ports)),
             timers,
             uart,
+            hvc,
             keyboard,
             vga,
             lines,
@@ -409,6 +414,7 @@ mod tests {
             firmware_log: None,
             vga_firmware: None,
             serial: Serial::None,
+            virtio_console: Serial::None,
             display: Display::None,
             kernel: None,
             initrd: None,

@@ -7,6 +7,7 @@ use crate::display::Curtain;
 use crate::keyboard::{FirmwareKeys, Typist};
 use crate::monitor::{EDIT_MAX, PROMPT};
 use mynah_devices::uart16550::Uart16550;
+use mynah_devices::virtio;
 use parking_lot::{Condvar, Mutex};
 use std::io::{IsTerminal as _, Read, Write};
 use std::sync::Arc;
@@ -63,6 +64,8 @@ struct Target {
 pub(crate) enum Input {
     /// The serial port, as it has room, and the keys of a BIOS, which may listen there.
     Uart(SharedUart, Option<FirmwareKeys>),
+    /// The virtio console.
+    Virtio(virtio::Input),
     /// The keyboard.
     Keyboard(Box<Typist>),
     /// Nothing.
@@ -84,6 +87,7 @@ impl Input {
                 };
                 uart.receive(&bytes[..count])
             }
+            Input::Virtio(console) => console.receive(bytes),
             Input::Keyboard(typist) => typist.take(bytes),
             Input::Nowhere => bytes.len(),
         }

@@ -1,11 +1,12 @@
 //! Disks, CD-ROMs, network: what the user plugs into the machine.
 
 use crate::BootError;
+use crate::Serial;
 use crate::layout::slot;
 use mynah_bus::Ram;
 use mynah_devices::ide::{Attached, Ide, Unit};
 use mynah_devices::pci::{Address, Bus};
-use mynah_devices::virtio::{Blk, Model, Net, Rng, Virtio};
+use mynah_devices::virtio::{self, Blk, Model, Net, Rng, Virtio};
 use std::path::PathBuf;
 
 /// How a guest reaches a drive.
@@ -45,6 +46,20 @@ fn plug(bus: &Bus, device: u8, model: impl Model + 'static, ram: &Ram) -> Result
         return Err(BootError::new("there are more devices than the PCI bus has slots"));
     }
     Ok(())
+}
+
+/// Plugs in a console that leads to `leads`; where it is typed into, if it is there.
+pub(crate) fn attach_console(
+    leads: &Serial,
+    bus: &Bus,
+    ram: &Ram,
+) -> Result<Option<virtio::Input>, BootError> {
+    if *leads == Serial::None {
+        return Ok(None);
+    }
+    let (console, input) = virtio::Console::new(80, 25, leads.sink()?);
+    plug(bus, slot::CONSOLE, console, ram)?;
+    Ok(Some(input))
 }
 
 /// Plugs in the drives; yields what the user should know, one line each.

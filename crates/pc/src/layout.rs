@@ -75,7 +75,9 @@ pub(crate) mod slot {
     pub(crate) const NET: u8 = 3;
     /// The first virtio disk; the others follow.
     pub(crate) const DISK: u8 = 4;
-    /// The display adapter, behind the disks.
+    /// The virtio console, behind the disks.
+    pub(crate) const CONSOLE: u8 = 30;
+    /// The display adapter.
     pub(crate) const DISPLAY: u8 = 31;
 }
 

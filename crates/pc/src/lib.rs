@@ -69,6 +69,8 @@ pub struct Options {
     pub vga_firmware: Option<PathBuf>,
     /// Where the serial port leads.
     pub serial: Serial,
+    /// Where the virtio console leads; without one it leads nowhere, and is not there.
+    pub virtio_console: Serial,
     /// Where the display is shown.
     pub display: Display,
     /// A kernel to start; without one and without firmware, [`Machine::GUEST`].
@@ -256,6 +258,9 @@ impl Machine {
                 Input::Keyboard(Box::new(Typist::new(board.keyboard.clone(), firmware)))
             }
             (Display::None, Serial::Stdio) => Input::Uart(board.uart.clone(), firmware),
+            (Display::None, _) if self.options.virtio_console == Serial::Stdio => {
+                board.hvc.clone().map_or(Input::Nowhere, Input::Virtio)
+            }
             (Display::None, _) => Input::Nowhere,
         };
         let (ended, control) = (board.clone(), panel.control.clone());

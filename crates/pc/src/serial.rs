@@ -1,4 +1,4 @@
-//! Where the serial port's output goes.
+//! Where the output of the serial port, or of the virtio console, goes.
 
 use crate::BootError;
 use crate::console;
@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-/// Where the serial port leads.
+/// Where the serial port, or the virtio console, leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Serial {
     /// To standard output; what is typed comes from there, unless the display has the keyboard.
