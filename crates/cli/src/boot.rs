@@ -69,6 +69,7 @@ pub(crate) struct Options {
     /// or a file for what it says
     #[arg(long, value_name = "SERIAL", value_parser = serial, default_value = "none")]
     virtio_console: Serial,
+
     /// At the end, write a picture of the screen to FILE, in PNG format
     #[arg(long, value_name = "FILE")]
     screenshot: Option<PathBuf>,
@@ -298,7 +299,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     };
     if is_taken && serial == Serial::Stdio || hvc && display == Display::Text {
         crate::complain(
-            "the terminal is either the display, the virtio console or the serial port: --serial FILE",
+            "one of the display, the virtio console and the serial port has the terminal: \
+             give the others a file or `none`",
         );
         return ExitCode::FAILURE;
     }

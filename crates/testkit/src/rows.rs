@@ -20,6 +20,7 @@
 use crate::pages::{DATA, DATA_BYTES, ENTRY, data_range};
 use crate::subject::{Ignore, Outcome, State, Stop, Subject, hex};
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 /// What is wrong with a file of rows, or a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,6 +100,22 @@ pub fn parse<S: Subject>(text: &str) -> Result<Vec<Group>, RowError> {
         group.rows.push(row);
     }
     Ok(groups)
+}
+
+/// The files of rows in `folder` of `tests/insn`, in order.
+///
+/// # Panics
+/// If the folder cannot be read.
+pub fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/insn").join(folder);
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("a folder entry").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "ins"))
+        .collect();
+    files.sort();
+    files
 }
 
 /// The line without its comment, and the comment with its `#`.

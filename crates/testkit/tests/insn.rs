@@ -7,17 +7,18 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use mynah_riscv::RiscV;
 use mynah_testkit::check::{bless, check, check_listings};
 use mynah_testkit::native::Native;
+use mynah_testkit::rows::files;
 use mynah_testkit::runner::Runner;
 use mynah_testkit::subject::Subject;
 use mynah_testkit::tier::{Tier, TierRunner};
 use mynah_x86::X86;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    for file in files::<X86>() {
+    for file in files(X86::FOLDER) {
         if std::env::var_os("BLESS").is_some() {
             bless_file(&file);
         }
@@ -26,22 +27,10 @@ fn main() -> ExitCode {
         });
         tiers::<X86>(&mut trials, &file);
     }
-    for file in files::<RiscV>() {
+    for file in files(RiscV::FOLDER) {
         tiers::<RiscV>(&mut trials, &file);
     }
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// The files of rows about the guest, in order.
-fn files<S: Subject>() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/insn").join(S::FOLDER);
-    let entries = std::fs::read_dir(&folder).into_iter().flatten();
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|path| path.extension().is_some_and(|e| e == "ins"))
-        .collect();
-    files.sort();
-    files
 }
 
 fn tiers<S: Subject>(trials: &mut Vec<Trial>, file: &Path) {

@@ -1,6 +1,5 @@
 //! What tells the process from the system machine: the memory around a vCPU.
 
-use crate::flags::AC;
 use crate::paging::Walker;
 use crate::{State, X86};
 use mynah_guest::Cpu;
@@ -84,16 +83,6 @@ pub(crate) const SUPERVISOR: u8 = 0;
 pub(crate) const USER: u8 = 1;
 /// The rights of the system's code with AC set, which lifts SMAP.
 pub(crate) const SUPERVISOR_AC: u8 = 2;
-
-/// The rights of code at privilege level `cpl` with the flags as they are, which it has on its stack
-/// while an event is delivered, too (SDM 3A 4.6: these accesses are explicit).
-pub(crate) fn rights_at<M: Space>(cpu: &Cpu<X86<M>>, cpl: u8) -> u8 {
-    match cpl {
-        3 => USER,
-        _ if cpu.state.rflags & AC != 0 => SUPERVISOR_AC,
-        _ => SUPERVISOR,
-    }
-}
 
 /// Does `f` with accesses that have the rights of `space`.
 pub(crate) fn with_space<M: Space, R>(

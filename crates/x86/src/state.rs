@@ -500,12 +500,18 @@ impl State {
 
     /// Brings [`System::space`] up to date.
     pub(crate) fn refresh_space(&mut self) {
+        self.system.space = self.rights_at(self.system.cpl);
+    }
+
+    /// The rights of code at privilege level `cpl` with the flags as they are, which it has on its
+    /// stack while an event is delivered, too (SDM 3A 4.6: these accesses are explicit).
+    pub(crate) fn rights_at(&self, cpl: u8) -> u8 {
         let lifts_smap = self.system.cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0;
-        self.system.space = match self.system.cpl {
+        match cpl {
             3 => space::USER,
             _ if lifts_smap => space::SUPERVISOR_AC,
             _ => space::SUPERVISOR,
-        };
+        }
     }
 
     fn mode(&self) -> u32 {

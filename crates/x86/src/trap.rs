@@ -50,6 +50,7 @@ pub const HALT: u16 = 0x102;
 /// MWAIT: sleep until an interrupt, or until what MONITOR named is written; the pc is behind the
 /// instruction. Bit 0 of RCX says that interrupts wake it also where IF is 0.
 pub const WAIT: u16 = 0x103;
+
 /// The trap of an exception without an error code.
 pub const fn exception(vector: u16) -> Trap {
     Trap { code: vector, data: 0 }

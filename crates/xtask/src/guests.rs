@@ -137,7 +137,9 @@ impl Source {
     /// Fetches the lists of packages, if they are not the host's and are not there.
     fn update(self) -> Result<(), String> {
         let lists = Source::lists();
-        if self == Source::Host || lists.exists() {
+        let known = fs::read_dir(lists.join("lists")).into_iter().flatten().flatten();
+        let mut known = known.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        if self == Source::Host || known.any(|name| name.contains("_Packages")) {
             return Ok(());
         }
         for folder in ["lists/partial", "cache/archives/partial"] {
@@ -155,11 +157,8 @@ struct Medium {
     name: &'static str,
     package: &'static str,
     path: &'static str,
+    source: Source,
 }
-
-/// BusyBox for the 32-bit kernel.
-const BUSYBOX_I386: Medium =
-    Medium { name: "busybox-i386", package: "busybox-static", path: "bin/busybox" };
 
 /// The Debian installer's folder in its package.
 macro_rules! installer {
@@ -170,31 +169,42 @@ macro_rules! installer {
 
 /// What machines are started from.
 const MEDIA: &[Medium] = &[
-    Medium { name: "seabios", package: "seabios", path: "usr/share/seabios" },
+    Medium { name: "seabios", package: "seabios", path: "usr/share/seabios", source: Source::Host },
     Medium {
         name: "grub-rescue.iso",
         package: "grub-rescue-pc",
         path: "usr/lib/grub-rescue/grub-rescue-cdrom.iso",
+        source: Source::Host,
     },
     Medium {
         name: "syslinux-mbr.bin",
         package: "syslinux-common",
         path: "usr/lib/syslinux/mbr/mbr.bin",
+        source: Source::Host,
     },
     Medium {
         name: "memtest.iso",
         package: "memtest86+",
         path: "usr/lib/memtest86+/memtest86+x64.iso",
+        source: Source::Host,
     },
     Medium {
         name: "installer-linux",
         package: "debian-installer-12-netboot-amd64",
         path: installer!("linux"),
+        source: Source::Host,
     },
     Medium {
         name: "installer-initrd.gz",
         package: "debian-installer-12-netboot-amd64",
         path: installer!("initrd.gz"),
+        source: Source::Host,
+    },
+    Medium {
+        name: "busybox-i386",
+        package: "busybox-static",
+        path: "bin/busybox",
+        source: Source::I386,
     },
 ];
 
@@ -260,10 +270,6 @@ pub(crate) fn collect() -> Result<Guests, String> {
             Ok(place) => println!("guests: {:22} {}", kernel.name, place.display()),
             Err(e) => missing.push(e),
         }
-    }
-    match busybox_i386() {
-        Ok(place) => println!("guests: {:22} {}", BUSYBOX_I386.name, place.display()),
-        Err(e) => missing.push(e),
     }
     for medium in MEDIA {
         match find_medium(medium, &unpacked) {
@@ -332,28 +338,18 @@ fn find_kernel(&Kernel { name, package, source }: &Kernel) -> Result<PathBuf, St
 
 /// The medium, which is the host's or is fetched, linked under its name.
 fn find_medium(medium: &Medium, unpacked: &Path) -> Result<PathBuf, String> {
-    let place = unpacked.join(medium.path);
+    let source = medium.source;
+    let root = match source {
+        Source::Host => unpacked.to_path_buf(),
+        Source::I386 => folder().join(medium.name.to_owned() + ".root"),
+    };
     let host = Path::new("/").join(medium.path);
-    let place = if host.exists() { host } else { place };
+    let is_hosts = source == Source::Host && host.exists();
+    let place = if is_hosts { host } else { root.join(medium.path) };
     if !place.exists() {
-        unpack(medium.name, &[medium.package], unpacked, Source::Host)?;
+        source.update()?;
+        unpack(medium.name, &[medium.package], &root, source)?;
     }
-    link_medium(medium, place)
-}
-
-fn busybox_i386() -> Result<PathBuf, String> {
-    let medium = &BUSYBOX_I386;
-    let root = folder().join("busybox-i386.root");
-    let place = root.join(medium.path);
-    if !place.exists() {
-        Source::I386.update()?;
-        unpack(medium.name, &[medium.package], &root, Source::I386)?;
-    }
-    link_medium(medium, place)
-}
-
-/// Links `place` under the medium's name.
-fn link_medium(medium: &Medium, place: PathBuf) -> Result<PathBuf, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{:22} missing: {e}", medium.name);
     if !place.exists() {
         return Err(failed(&format!("{} does not hold it", medium.package)));

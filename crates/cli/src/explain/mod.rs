@@ -14,7 +14,6 @@ use mynah_ir::{Block, Op};
 use mynah_jit::{Compiler, Effort};
 use mynah_loader::Machine;
 use mynah_riscv::RiscV;
-
 use mynah_x86::{X86, mode};
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@
 
 use super::segment::Result;
 use crate::segment::{SS, Segment, attribute, fault, is_canonical, kind, selector_fault};
-use crate::space::{SUPERVISOR, rights_at, with_space};
+use crate::space::{SUPERVISOR, with_space};
 use crate::{Space, X86, trap};
 use mynah_guest::Cpu;
 
@@ -55,12 +55,12 @@ impl Stack {
         let mask = mask_of(&segment, long);
         // In long mode it is the address that is wrong, not what a selector says.
         let error = if long { 0 } else { segment.selector & !3 };
-        Stack { segment, pointer, mask, space: rights_at(cpu, cpl), error }
+        Stack { segment, pointer, mask, space: cpu.state.rights_at(cpl), error }
     }
 
     /// The stack in use, with the rights of its privilege level, to deliver an event on.
     pub(crate) fn own<M: Space>(cpu: &Cpu<X86<M>>) -> Stack {
-        Stack { space: rights_at(cpu, cpu.state.system.cpl), ..Stack::current(cpu) }
+        Stack { space: cpu.state.rights_at(cpu.state.system.cpl), ..Stack::current(cpu) }
     }
 
     /// The linear address of `bytes` bytes at `pointer`.

@@ -12,11 +12,11 @@ mod state;
 use crate::machine::{Ended, Machine, Style};
 use compiled::Compiled;
 use image::CODE;
-use mynah_testkit::rows::{line_text, rewrite, split_comment};
+use mynah_testkit::rows::{files, line_text, rewrite, split_comment};
 use state::{End, Outcome, Row, State};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Blocks that a row may execute.
 const TURNS: u32 = 64;
@@ -85,17 +85,6 @@ fn run(machine: &mut Machine, row: &Row) -> Outcome {
     Outcome { end, state: State::save(&mut machine.cpu), memory }
 }
 
-fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/insn/system");
-    let entries = std::fs::read_dir(&folder).expect("the folder of rows");
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|path| path.extension().is_some_and(|e| e == "ins"))
-        .collect();
-    files.sort();
-    files
-}
-
 /// `text` as Bochs has it. Rows that hold there stay as they are.
 fn bless(text: &str, path: &Path) -> String {
     let rows = parse(text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -161,7 +150,7 @@ fn check_file(path: &Path, failures: &mut String) {
 fn the_system_does_what_rows_say() {
     let mut failures = String::new();
     let only = std::env::var("ROWS").ok();
-    for path in files() {
+    for path in files("system") {
         let name = path.to_string_lossy();
         if only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
             check_file(&path, &mut failures);
