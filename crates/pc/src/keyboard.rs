@@ -382,16 +382,19 @@ mod tests {
         assert_eq!((typist.take(b"a"), codes(&keyboard)), (1, vec![]));
     }
 
+    /// Writes two words of the BIOS's data.
+    fn put(ram: &Ram, pa: u64, words: [u16; 2]) {
+        let bytes = words.map(u16::to_le_bytes).concat();
+        ram.write(pa, &bytes).expect("it is memory");
+    }
+
     #[test]
     fn keys_wait_for_room_in_the_firmware() {
         let ram = Ram::flat(1 << 20).expect("memory");
         let mut firmware = FirmwareKeys::new(ram.clone());
         let now = Instant::now();
         assert_eq!(firmware.room(now), usize::MAX, "there is no ring");
-        let set = |pa, words: [u16; 2]| {
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            ram.write(pa, &bytes).expect("it is memory");
-        };
+        let set = |pa, words| put(&ram, pa, words);
         set(FirmwareKeys::BOUNDS, [0x1e, 0x3e]);
         for (head, tail, room) in
             [(0x1e, 0x1e, 14), (0x3c, 0x3c, 14), (0x1e, 0x38, 1), (0x20, 0x1e, 0), (0x30, 0x2c, 0)]
@@ -411,10 +414,7 @@ mod tests {
         let ram = Ram::flat(1 << 20).expect("memory");
         let mut firmware = FirmwareKeys::new(ram.clone());
         let now = Instant::now();
-        let set = |pa, words: [u16; 2]| {
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            ram.write(pa, &bytes).expect("it is memory");
-        };
+        let set = |pa, words| put(&ram, pa, words);
         assert_eq!(firmware.portion(40, 0, now), 40, "there is no ring");
         set(FirmwareKeys::BOUNDS, [0x1e, 0x3e]);
         set(FirmwareKeys::POINTERS, [0x1e, 0x1e]);
